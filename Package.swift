@@ -1,0 +1,23 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// The floors of the house, lowest first; docs/architecture.md says what lives where and who may import whom.
+
+let systemLibraries: [Target] = []
+
+let ground: [Target] = []
+
+let firstFloor: [Target] = []
+
+let domains: [Target] = []
+
+let doors: [Target] = []
+
+let tests: [Target] = []
+
+let package = Package(
+  name: "InsightFace",
+  products: [],
+  targets: systemLibraries + ground + firstFloor + domains + doors + tests,
+  swiftLanguageModes: [.v6]
+)

@@ -3,9 +3,31 @@ import PackageDescription
 
 // The floors of the house, lowest first; docs/architecture.md says what lives where and who may import whom.
 
+/// LibTorch as `scripts/bootstrap` lays it down, or where $LIBTORCH says: a folder that holds include/ and lib/.
+let libtorch = Context.environment["LIBTORCH"] ?? "\(Context.packageDirectory)/.libtorch/torch"
+
+let torchHeaders: [CXXSetting] = [
+  .unsafeFlags(["-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include"]),
+  // CKernels.h is read as text: a module of C would need implicit module files.
+  .unsafeFlags(["-Wno-deprecated-declarations", "-fno-cxx-modules"]),
+]
+
+/// Only libtorch_cpu and libc10 are linked: libtorch_cuda is loaded at run time where it is present.
+let torchLibraries: [LinkerSetting] = [
+  .unsafeFlags([
+    "-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib",
+    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib/insightface",
+  ]),
+  .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary(":libgomp.so.1"),
+]
+
 let systemLibraries: [Target] = []
 
-let ground: [Target] = []
+let ground: [Target] = [
+  .target(name: "CKernels", cxxSettings: [.unsafeFlags(["-O3"])]),
+  .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
+  .target(name: "Torch", dependencies: ["CTorch"]),
+]
 
 let firstFloor: [Target] = []
 
@@ -13,11 +35,15 @@ let domains: [Target] = []
 
 let doors: [Target] = []
 
-let tests: [Target] = []
+let tests: [Target] = [
+  .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
+  .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+]
 
 let package = Package(
   name: "InsightFace",
   products: [],
   targets: systemLibraries + ground + firstFloor + domains + doors + tests,
-  swiftLanguageModes: [.v6]
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx20
 )

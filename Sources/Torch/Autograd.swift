@@ -1,0 +1,29 @@
+internal import CTorch
+
+/// Runs `body` without recording operations for `backward`. The mode belongs to the thread: `body` must not suspend.
+public func withoutGrad<Result>(_ body: () throws -> Result) rethrows -> Result {
+  let before = ct_grad_enabled()
+  ct_set_grad_enabled(false)
+  defer { ct_set_grad_enabled(before) }
+  return try body()
+}
+
+extension Tensor {
+  /// Whether operations on this tensor are recorded.
+  public var requiresGrad: Bool {
+    get { ct_requires_grad(handle) }
+    set { call("requires_grad", [self]) { ct_set_requires_grad(handle, newValue, $0) } }
+  }
+
+  /// What `backward` has added up here; nil before it ran.
+  public var grad: Tensor? { ct_grad(handle).map { Tensor(owning: $0) } }
+
+  /// Forgets the gradient.
+  public func clearGrad() { ct_clear_grad(handle) }
+
+  /// Adds ∂(Σ self · gradient)/∂leaf to the gradient of every leaf that requires one. `gradient` has the shape of this
+  /// tensor; a scalar needs none.
+  public func backward(_ gradient: Tensor? = nil) {
+    call("backward", [self]) { ct_backward(handle, gradient?.handle, $0) }
+  }
+}

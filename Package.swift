@@ -5,7 +5,9 @@ import PackageDescription
 
 let systemLibraries: [Target] = []
 
-let ground: [Target] = []
+let ground: [Target] = [
+  .target(name: "Formats")
+]
 
 let firstFloor: [Target] = []
 
@@ -13,7 +15,9 @@ let domains: [Target] = []
 
 let doors: [Target] = []
 
-let tests: [Target] = []
+let tests: [Target] = [
+  .testTarget(name: "FormatsTests", dependencies: ["Formats"])
+]
 
 let package = Package(
   name: "InsightFace",

@@ -27,6 +27,7 @@ let ground: [Target] = [
   .target(name: "CKernels", cxxSettings: [.unsafeFlags(["-O3"])]),
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
+  .target(name: "Formats"),
 ]
 
 let firstFloor: [Target] = []
@@ -38,6 +39,7 @@ let doors: [Target] = []
 let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+  .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
 ]
 
 let package = Package(

@@ -1,0 +1,40 @@
+import Glibc
+
+/// Opens a regular file for reading and returns its descriptor and size in bytes.
+///
+/// Folders, pipes and devices are refused: the formats of this module need a size and positions.
+func openRegularFile(_ path: String) throws(FormatError) -> (descriptor: Int32, byteCount: Int) {
+  // Without O_NONBLOCK, opening a pipe would wait for a writer before it could be refused.
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+  guard descriptor >= 0 else { throw .system(errno, "opening for reading", path: path) }
+  var status = stat()
+  guard fstat(descriptor, &status) == 0 else {
+    let number = errno
+    close(descriptor)
+    throw .system(number, "reading the size", path: path)
+  }
+  guard status.st_mode & S_IFMT == S_IFREG else {
+    close(descriptor)
+    let isFolder = status.st_mode & S_IFMT == S_IFDIR
+    throw FormatError(
+      .unsupported, isFolder ? "this is a folder, a file is expected" : "this is not a regular file", path: path)
+  }
+  return (descriptor, Int(status.st_size))
+}
+
+/// Whether something stands at `path`.
+func fileExists(_ path: String) -> Bool {
+  access(path, F_OK) == 0
+}
+
+/// The folder that holds `path`, and the last component.
+func splitPath(_ path: String) -> (folder: String, name: String) {
+  guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return (".", path) }
+  let folder = String(path[..<slash])
+  return (folder.isEmpty ? "/" : folder, String(path[path.index(after: slash)...]))
+}
+
+/// Removes a file; it is fine if there was none.
+func removeFile(_ path: String) throws(FormatError) {
+  guard unlink(path) == 0 || errno == ENOENT else { throw .system(errno, "removing the old file", path: path) }
+}

@@ -5,15 +5,22 @@ import PackageDescription
 
 let systemLibraries: [Target] = []
 
-let ground: [Target] = []
+let ground: [Target] = [
+  .target(name: "Formats")
+]
 
-let firstFloor: [Target] = []
+let firstFloor: [Target] = [
+  .target(name: "Inference", dependencies: ["Formats"])
+]
 
 let domains: [Target] = []
 
 let doors: [Target] = []
 
-let tests: [Target] = []
+let tests: [Target] = [
+  .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
+  .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
+]
 
 let package = Package(
   name: "InsightFace",

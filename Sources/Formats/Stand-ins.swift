@@ -1,6 +1,8 @@
 // Minimal local versions of types that the rest of this target defines, with the same signatures, so that this folder
 // and its tests compile alone. Deleted when the two meet.
 
+import Glibc
+
 /// What is wrong with a file, where, and what to do about it.
 public struct FormatError: Error, CustomStringConvertible, Sendable, Equatable {
   /// The kind of trouble.
@@ -78,6 +80,46 @@ public struct StoredTensor: Sendable, Equatable {
   public func floats() -> [Float] {
     bytes.withUnsafeBytes { raw in
       (0..<raw.count / 4).map { raw.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self) }
+    }
+  }
+}
+
+/// The weights of an MXNet model; the stand-in reads version 2 arrays of float32 alone.
+public struct MXNetParameters: Sendable {
+  /// Names and arrays in the order of the file.
+  public var entries: [(name: String, tensor: StoredTensor)]
+
+  /// Reads the file at `path`.
+  public init(path: String) throws(FormatError) {
+    guard let file = fopen(path, "rb") else { throw FormatError(.notFound, "cannot open", path: path) }
+    defer { fclose(file) }
+    func bytes(_ count: Int) throws(FormatError) -> [UInt8] {
+      var buffer = [UInt8](repeating: 0, count: min(count, 1 << 28))
+      guard fread(&buffer, 1, buffer.count, file) == count else {
+        throw FormatError(.truncated, "the file ends early", path: path)
+      }
+      return buffer
+    }
+    func integer(_ size: Int) throws(FormatError) -> Int {
+      try bytes(size).reversed().reduce(0) { $0 << 8 | Int($1) }
+    }
+    guard try integer(8) == 0x112 else { throw FormatError(.corrupt, "not a .params file", path: path, offset: 0) }
+    _ = try integer(8)
+    var tensors: [StoredTensor] = []
+    for _ in 0..<(try integer(8)) {
+      guard try integer(4) == 0xf993_fac9, try integer(4) == 0 else {
+        throw FormatError(.unsupported, "not a dense array of version 2", path: path)
+      }
+      var shape: [Int] = []
+      for _ in 0..<(try integer(4)) { shape.append(try integer(8)) }
+      _ = try bytes(8)
+      guard try integer(4) == 0 else { throw FormatError(.unsupported, "not float32", path: path) }
+      tensors.append(try StoredTensor(shape: shape, dtype: .f32, bytes: try bytes(shape.reduce(4, *))))
+    }
+    entries = []
+    _ = try integer(8)
+    for tensor in tensors {
+      entries.append((String(decoding: try bytes(try integer(8)), as: UTF8.self), tensor))
     }
   }
 }

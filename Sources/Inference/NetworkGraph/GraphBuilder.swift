@@ -11,6 +11,9 @@
 /// Shapes are worked out as the network grows. The first mistake is kept, later operations do nothing, and `finish`
 /// throws it: model code needs no `try` on every line. Layers that learn are named; others may be, and else get the
 /// names that MXNet gives (`_plus0`, `flatten0` …).
+///
+/// Every method is `mutating`, also those that only look: Swift then evaluates nested calls such as
+/// `g.finish(g.relu(x))` before it reads the builder.
 public struct GraphBuilder: Sendable {
   /// A tensor of the network under construction.
   public typealias Value = NetworkGraph.Value
@@ -46,12 +49,12 @@ public struct GraphBuilder: Sendable {
   }
 
   /// The shape of a tensor; nil after a mistake.
-  public func shape(of value: Value) -> NetworkGraph.Shape? {
+  public mutating func shape(of value: Value) -> NetworkGraph.Shape? {
     failure == nil && shapes.indices.contains(value.node) ? shapes[value.node] : nil
   }
 
   /// The size of the channel axis (axis 1); 1 after a mistake, which `finish` reports.
-  public func channels(of value: Value) -> Int {
+  public mutating func channels(of value: Value) -> Int {
     guard let shape = shape(of: value), shape.rank >= 2 else { return 1 }
     return shape[1].fixed ?? 1
   }
@@ -92,7 +95,7 @@ public struct GraphBuilder: Sendable {
   /// The finished network with its nodes in depth-first order, without those that no output needs.
   ///
   /// - Throws: the first `GraphError` of the construction.
-  public func finish(
+  public mutating func finish(
     _ outputs: Value..., preprocessing: Preprocessing? = nil
   ) throws(GraphError) -> NetworkGraph {
     try finish(outputs, preprocessing: preprocessing)
@@ -101,7 +104,7 @@ public struct GraphBuilder: Sendable {
   /// The finished network with its nodes in depth-first order, without those that no output needs.
   ///
   /// - Throws: the first `GraphError` of the construction.
-  public func finish(_ outputs: [Value], preprocessing: Preprocessing? = nil) throws(GraphError) -> NetworkGraph {
+  public mutating func finish(_ outputs: [Value], preprocessing: Preprocessing? = nil) throws(GraphError) -> NetworkGraph {
     if let failure { throw failure }
     let graph = try NetworkGraph(nodes: nodes, outputs: outputs, preprocessing: preprocessing).ordered()
     _ = try graph.parameters()

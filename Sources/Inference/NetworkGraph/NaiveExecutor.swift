@@ -39,8 +39,8 @@ public struct NaiveExecutor: Sendable {
     }
   }
 
-  /// Larger tensors are refused: two gibibytes in double precision.
-  static let maximumElements = 1 << 28
+  /// Larger tensors are refused: half a gibibyte in double precision.
+  static let maximumElements = 1 << 26
 
   private let graph: NetworkGraph
   private let parameters: [String: [Double]]

@@ -104,7 +104,9 @@ public struct GraphBuilder: Sendable {
   /// The finished network with its nodes in depth-first order, without those that no output needs.
   ///
   /// - Throws: the first `GraphError` of the construction.
-  public mutating func finish(_ outputs: [Value], preprocessing: Preprocessing? = nil) throws(GraphError) -> NetworkGraph {
+  public mutating func finish(_ outputs: [Value], preprocessing: Preprocessing? = nil) throws(GraphError)
+    -> NetworkGraph
+  {
     if let failure { throw failure }
     let graph = try NetworkGraph(nodes: nodes, outputs: outputs, preprocessing: preprocessing).ordered()
     _ = try graph.parameters()

@@ -28,9 +28,12 @@ let ground: [Target] = [
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
   .target(name: "Formats"),
+  .target(name: "Formats"),
 ]
 
-let firstFloor: [Target] = []
+let firstFloor: [Target] = [
+  .target(name: "Inference", dependencies: ["Formats"])
+]
 
 let domains: [Target] = []
 
@@ -40,6 +43,7 @@ let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
   .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
+  .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
 ]
 
 let package = Package(

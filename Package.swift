@@ -5,7 +5,10 @@ import PackageDescription
 
 let systemLibraries: [Target] = []
 
-let ground: [Target] = []
+let ground: [Target] = [
+  .target(name: "EventLog"),
+  .target(name: "Charts"),
+]
 
 let firstFloor: [Target] = []
 
@@ -13,7 +16,10 @@ let domains: [Target] = []
 
 let doors: [Target] = []
 
-let tests: [Target] = []
+let tests: [Target] = [
+  .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
+  .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
+]
 
 let package = Package(
   name: "InsightFace",

@@ -12,13 +12,16 @@ let ground: [Target] = [
 
 let firstFloor: [Target] = []
 
-let domains: [Target] = []
+let domains: [Target] = [
+  .target(name: "FaceRecognition", dependencies: ["Charts"])
+]
 
 let doors: [Target] = []
 
 let tests: [Target] = [
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
+  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
 ]
 
 let package = Package(

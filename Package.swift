@@ -28,14 +28,17 @@ let ground: [Target] = [
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
   .target(name: "Formats"),
-  .target(name: "Formats"),
+  .target(name: "EventLog"),
+  .target(name: "Charts"),
 ]
 
 let firstFloor: [Target] = [
   .target(name: "Inference", dependencies: ["Formats"])
 ]
 
-let domains: [Target] = []
+let domains: [Target] = [
+  .target(name: "FaceRecognition", dependencies: ["Charts"])
+]
 
 let doors: [Target] = []
 
@@ -44,6 +47,9 @@ let tests: [Target] = [
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
   .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
+  .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
+  .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
+  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
 ]
 
 let package = Package(

@@ -5,13 +5,11 @@ import PackageDescription
 
 /// LibTorch as `scripts/bootstrap` lays it down, or where $LIBTORCH says: a folder that holds include/ and lib/.
 let libtorch = Context.environment["LIBTORCH"] ?? "\(Context.packageDirectory)/.libtorch/torch"
-
 let torchHeaders: [CXXSetting] = [
   .unsafeFlags(["-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include"]),
   // CKernels.h is read as text: a module of C would need implicit module files.
   .unsafeFlags(["-Wno-deprecated-declarations", "-fno-cxx-modules"]),
 ]
-
 /// Only libtorch_cpu and libc10 are linked: libtorch_cuda is loaded at run time where it is present.
 let torchLibraries: [LinkerSetting] = [
   .unsafeFlags([
@@ -20,9 +18,7 @@ let torchLibraries: [LinkerSetting] = [
   ]),
   .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary(":libgomp.so.1"),
 ]
-
 let systemLibraries: [Target] = []
-
 let ground: [Target] = [
   .target(name: "CKernels", cxxSettings: [.unsafeFlags(["-O3"])]),
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
@@ -30,6 +26,15 @@ let ground: [Target] = [
   .target(name: "Formats"),
   .target(name: "EventLog"),
   .target(name: "Charts"),
+// Pixel loops are optimised in debug builds too: unoptimised they are about a hundred times slower, which would
+// make tests that render or warp real images take minutes.
+let pixelSettings: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
+let systemLibraries: [Target] = [
+  .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+  .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+]
+let ground: [Target] = [
+  .target(name: "Imaging", dependencies: ["CTurboJPEG", "CPNG"], swiftSettings: pixelSettings),
 ]
 
 let firstFloor: [Target] = [
@@ -50,6 +55,7 @@ let tests: [Target] = [
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
+  .testTarget(name: "ImagingTests", dependencies: ["Imaging"]),
 ]
 
 let package = Package(

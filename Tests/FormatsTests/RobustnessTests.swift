@@ -114,7 +114,7 @@ import Testing
     let original = try format.original()
     var generator = SeededGenerator(state: 20_240_607)
     var refused = 0
-    for _ in 0..<1500 {
+    for _ in 0..<700 {
       var bytes = original
       for _ in 0..<Int.random(in: 1...4, using: &generator) {
         let place = Int.random(in: bytes.indices, using: &generator)
@@ -134,7 +134,7 @@ import Testing
     let index = try contents(fixture("faces.idx"))
     put(try contents(fixture("faces.rec")), at: folder.file("train.rec"))
     var generator = SeededGenerator(state: 7)
-    for _ in 0..<1500 {
+    for _ in 0..<700 {
       var bytes = index
       let place = Int.random(in: bytes.indices, using: &generator)
       bytes[place] = UInt8.random(in: 32..<64, using: &generator)

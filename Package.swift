@@ -6,6 +6,7 @@ import PackageDescription
 let systemLibraries: [Target] = []
 
 let ground: [Target] = [
+  .target(name: "Arguments"),
   .target(name: "EventLog"),
   .target(name: "Charts"),
 ]
@@ -19,6 +20,7 @@ let domains: [Target] = [
 let doors: [Target] = []
 
 let tests: [Target] = [
+  .testTarget(name: "ArgumentsTests", dependencies: ["Arguments"]),
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),

@@ -1,7 +1,8 @@
 /// A line chart with one or more series, drawn as a self-contained SVG picture.
 ///
 /// The picture has no script, no font file and no outside reference; it follows the viewer's light or dark preference
-/// where the viewer has one. Points whose coordinates are not finite, or not positive on a logarithmic axis, interrupt the line.
+/// where the viewer has one. Points whose coordinates are not finite, or not positive on a logarithmic axis, interrupt
+/// the line.
 public struct LineChart: Sendable {
   /// How an axis maps values to places.
   public enum Scale: Sendable {
@@ -121,7 +122,8 @@ public struct LineChart: Sendable {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  // Okabe and Ito's palette, told apart by colour-blind readers too; the two that fade on a dark ground are lightened there.
+  // Okabe and Ito's palette, told apart by colour-blind readers too; the two that fade on a dark ground are lightened
+  // there.
   private static let style = """
     text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#333}\
     .title{font-size:16px;font-weight:600}.label{font-size:13px}.tick{font-size:11px;fill:#555}\

@@ -18,15 +18,16 @@ public enum EventLogTruncation {
 
   /// Drops every event after `step` from all event files of a folder, so that a resumed run records no step twice.
   ///
-  /// Each file is replaced atomically (temporary file, sync, rename): a kill at any moment leaves the old or the new file. A
-  /// cut record at the end of a file is dropped as well. A file that is damaged elsewhere is kept beside the new one
-  /// under a name that TensorBoard passes over. No writer may have a file of the folder open.
+  /// Each file is replaced atomically (temporary file, sync, rename): a kill at any moment leaves the old or the new
+  /// file. A cut record at the end of a file is dropped as well. A file that is damaged elsewhere is kept beside the
+  /// new one under a name that TensorBoard passes over. No writer may have a file of the folder open.
   ///
   /// - Throws: `EventLogError` where a file cannot be read or written; the files not yet reached are as they were.
   @discardableResult
   public static func truncate(folder: String, afterStep step: Int64) throws(EventLogError) -> Summary {
     var summary = Summary()
-    // What an earlier call left when it was killed. TensorBoard reads any name with "tfevents" in it, so these have none.
+    // What an earlier call left when it was killed. TensorBoard reads any name with "tfevents" in it, so these have
+    // none.
     for name in try fileNames(in: folder) where name.hasPrefix(temporaryPrefix) {
       unlink(joinPath(folder, name))
     }

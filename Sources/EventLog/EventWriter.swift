@@ -4,8 +4,8 @@ import Synchronization
 /// Writes a TensorBoard event file and keeps it open.
 ///
 /// The file is `events.out.tfevents.<seconds>.<host>.<process>.<n>` in the folder, a TFRecord file of `Event` messages,
-/// as TensorBoard reads it. Events are gathered in memory and written when enough have come together or enough time
-/// has passed since the last write, at `flush()`, at `close()` and when the writer goes away. A kill loses at most what was
+/// as TensorBoard reads it. Events are gathered in memory and written when enough have come together or enough time has
+/// passed since the last write, at `flush()`, at `close()` and when the writer goes away. A kill loses at most what was
 /// not yet flushed, and leaves at most one cut record at the end, which readers skip. Safe to use from several threads.
 public final class EventWriter: Sendable {
   /// When gathered events go to the file.

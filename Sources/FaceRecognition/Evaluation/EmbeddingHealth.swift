@@ -26,8 +26,8 @@ public struct EmbeddingHealth: Codable, Sendable, Equatable {
       let rows = firstNonFiniteRows.map { String($0) }.joined(separator: ", ")
       warnings.append(
         "embeddings not finite: \(nonFiniteRowCount) of \(rowCount) hold NaN or infinity "
-          + "(rows \(rows)\(nonFiniteRowCount > firstNonFiniteRows.count ? ", …" : "")); their pairs count as different "
-          + "people. The network's weights or its input are broken.")
+          + "(rows \(rows)\(nonFiniteRowCount > firstNonFiniteRows.count ? ", …" : "")); "
+          + "their pairs count as different people. The network's weights or its input are broken.")
     }
     if isCollapsed {
       let how =

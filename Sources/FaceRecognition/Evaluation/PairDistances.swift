@@ -2,8 +2,8 @@
 ///
 /// The reference gathers the network's float32 output in float64 arrays, adds the two copies there, normalises with
 /// scikit-learn, and sums squared differences with NumPy. A distance that lies on a threshold falls on one side or the
-/// other by its last bit, so the order of additions is NumPy's as well: pairwise summation for the distances, and for the norms
-/// `einsum` with two lanes, as every x86-64 build has it.
+/// other by its last bit, so the order of additions is NumPy's as well: pairwise summation for the distances, and for
+/// the norms `einsum` with two lanes, as every x86-64 build has it.
 enum PairDistances {
   /// - Parameters:
   ///   - copies: one matrix, or several of equal size whose rows are added before normalising; 2N × D.

@@ -1,14 +1,16 @@
 /// Judges embeddings on pairs of face images, as the reference's `recognition/arcface_mxnet/verification.py` does.
 ///
-/// The pairs are cut into contiguous folds as scikit-learn's `KFold` cuts them. Each fold is judged with the threshold (0,
-/// 0.01 … 3.99 on the squared distance of normalised embeddings; a pair is accepted when strictly below) that is the first with the
-/// highest accuracy on all other folds. Results equal the reference's to the last bit; instead of 400 + 4000 walks through all pairs for each
-/// fold, distances are put into one histogram per fold and counted by prefix sums, O(N · D + N log N).
+/// The pairs are cut into contiguous folds as scikit-learn's `KFold` cuts them. Each fold is judged with the threshold
+/// (0, 0.01 … 3.99 on the squared distance of normalised embeddings; a pair is accepted when strictly below) that is
+/// the first with the highest accuracy on all other folds. Results equal the reference's to the last bit; instead of
+/// 400 + 4000 walks through all pairs for each fold, distances are put into one histogram per fold and counted by
+/// prefix sums, O(N · D + N log N).
 ///
-/// VAL: on the other folds, the threshold is looked up where the false accept rate reaches the target, with a line between the
-/// neighbouring steps of 0.001 (SciPy's `interp1d`, kind `slinear`). The rate stays level over many steps; like SciPy up to 1.4, which still
-/// took such duplicates, the last step with a rate not above the target is where the line begins. Where the target equals the
-/// highest rate, and that rate is level too, that SciPy gives 0, and so does this.
+/// VAL: on the other folds, the threshold is looked up where the false accept rate reaches the target, with a line
+/// between the neighbouring steps of 0.001 (SciPy's `interp1d`, kind `slinear`). The rate stays level over many steps;
+/// like SciPy up to 1.4, which still took such duplicates, the last step with a rate not above the target is where the
+/// line begins. Where the target equals the highest rate, and that rate is level too, that SciPy gives 0, and so does
+/// this.
 public struct VerificationEvaluator: Sendable {
   /// The number of folds, 2 or more.
   public var folds: Int
@@ -26,8 +28,8 @@ public struct VerificationEvaluator: Sendable {
   /// - Parameters:
   ///   - embeddings: 2N × D, not normalised; rows 2i and 2i + 1 are pair i.
   ///   - isSame: N answers: whether the pair shows one person.
-  /// - Throws: `EvaluationError` where the counts do not fit or there are fewer pairs than folds. Embeddings that are not finite
-  ///   do not throw: their pairs are never accepted, and the report's warnings name them.
+  /// - Throws: `EvaluationError` where the counts do not fit or there are fewer pairs than folds. Embeddings that are
+  ///   not finite do not throw: their pairs are never accepted, and the report's warnings name them.
   public func evaluate(embeddings: EmbeddingMatrix, isSame: [Bool]) throws(EvaluationError) -> VerificationReport {
     try check(embeddings, isSame)
     return report([embeddings], isSame)
@@ -118,7 +120,8 @@ private struct Histogram {
   }
 
   mutating func add(_ distance: Double, isSame: Bool) {
-    // The first threshold strictly above the distance. The quotient may be off by one; the thresholds themselves decide.
+    // The first threshold strictly above the distance. The quotient may be off by one; the thresholds themselves
+    // decide.
     var index = thresholdCount
     if distance < Double(thresholdCount) * step {
       index = max(0, min(thresholdCount, Int(distance / step)))

@@ -1,6 +1,7 @@
 import Glibc
 
-/// The lines that the reference's training and verification scripts print, letter for letter, so that its users' log parsers work.
+/// The lines that the reference's training and verification scripts print, letter for letter, so that its users' log
+/// parsers work.
 public enum VerificationLog {
   /// `[lfw][2000]XNorm: 22.123456`, as in training; without a step as in `verification.py`: `[lfw]XNorm: 22.123456`.
   public static func xNorm(_ name: String, step: Int? = nil, _ value: Double?) -> String {

@@ -46,7 +46,8 @@ public struct VerificationReport: Codable, Sendable, Equatable {
   public var validation: ValidationRate?
   /// Why there is no VAL: a fold without pairs of one class, where the reference divides by zero.
   public var validationAbsence: String?
-  /// The exact curve over all pairs from (0, 0) on, without points inside its straight stretches; empty where a class is missing.
+  /// The exact curve over all pairs from (0, 0) on, without points inside its straight stretches; empty where a class
+  /// is missing.
   public var roc: [ROCPoint]
   /// The area under that curve; nil where a class is missing.
   public var auc: Double?
@@ -82,7 +83,7 @@ public struct VerificationReport: Codable, Sendable, Equatable {
 
 /// The reports of a network that saw every image twice: as it is, and mirrored.
 public struct FlipVerificationReport: Codable, Sendable, Equatable {
-  /// Judged on the embeddings of the images as they are. The reference prints zeros in this place.
+  /// Judged on the embeddings of the images as they are, where the reference prints zeros.
   public var original: VerificationReport
   /// Judged on the sums of both embeddings, normalised after adding: the reference's Accuracy-Flip.
   public var flip: VerificationReport

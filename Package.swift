@@ -5,11 +5,13 @@ import PackageDescription
 
 /// LibTorch as `scripts/bootstrap` lays it down, or where $LIBTORCH says: a folder that holds include/ and lib/.
 let libtorch = Context.environment["LIBTORCH"] ?? "\(Context.packageDirectory)/.libtorch/torch"
+
 let torchHeaders: [CXXSetting] = [
   .unsafeFlags(["-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include"]),
   // CKernels.h is read as text: a module of C would need implicit module files.
   .unsafeFlags(["-Wno-deprecated-declarations", "-fno-cxx-modules"]),
 ]
+
 /// Only libtorch_cpu and libc10 are linked: libtorch_cuda is loaded at run time where it is present.
 let torchLibraries: [LinkerSetting] = [
   .unsafeFlags([
@@ -18,44 +20,53 @@ let torchLibraries: [LinkerSetting] = [
   ]),
   .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary(":libgomp.so.1"),
 ]
-let systemLibraries: [Target] = []
+
+// Pixel loops are optimised in debug builds too: unoptimised they are about a hundred times slower, which would
+// make tests that render or warp real images take minutes.
+let pixelSettings: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
+let systemLibraries: [Target] = [
+  .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+  .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+]
+
 let ground: [Target] = [
   .target(name: "CKernels", cxxSettings: [.unsafeFlags(["-O3"])]),
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
   .target(name: "Formats"),
+  .target(name: "Imaging", dependencies: ["CTurboJPEG", "CPNG"], swiftSettings: pixelSettings),
+  .target(name: "Arguments"),
   .target(name: "EventLog"),
   .target(name: "Charts"),
-// Pixel loops are optimised in debug builds too: unoptimised they are about a hundred times slower, which would
-// make tests that render or warp real images take minutes.
-let pixelSettings: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
-let systemLibraries: [Target] = [
-  .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
-  .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
-]
-let ground: [Target] = [
-  .target(name: "Imaging", dependencies: ["CTurboJPEG", "CPNG"], swiftSettings: pixelSettings),
 ]
 
 let firstFloor: [Target] = [
-  .target(name: "Inference", dependencies: ["Formats"])
+  .target(name: "Inference", dependencies: ["Formats"]),
+  .target(name: "Training", dependencies: ["Torch", "Formats"]),
 ]
 
 let domains: [Target] = [
-  .target(name: "FaceRecognition", dependencies: ["Charts"])
+  .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging"]),
+  .target(
+    name: "FaceRecognitionTraining",
+    dependencies: ["FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog"]),
 ]
 
-let doors: [Target] = []
+let doors: [Target] = [
+  .executableTarget(name: "bench-scratch", dependencies: ["FaceRecognitionTraining", "Torch"])
+]
 
 let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
   .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
-  .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
+  .testTarget(name: "ImagingTests", dependencies: ["Imaging"]),
+  .testTarget(name: "ArgumentsTests", dependencies: ["Arguments"]),
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
+  .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
-  .testTarget(name: "ImagingTests", dependencies: ["Imaging"]),
 ]
 
 let package = Package(

@@ -79,3 +79,6 @@ extern "C" ct_tensor_t ct_detach(ct_tensor_t t, char **error) {
 extern "C" void ct_copy(ct_tensor_t destination, ct_tensor_t source, char **error) {
   guard(error, [&] { return wrap(destination).copy_(wrap(source)), 0; });
 }
+extern "C" void ct_set_data(ct_tensor_t t, ct_tensor_t data, char **error) {
+  guard(error, [&] { return wrap(t).set_data(wrap(data)), 0; });
+}

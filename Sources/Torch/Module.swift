@@ -59,26 +59,19 @@ open class Module {
   /// The buffers (running statistics) that this module itself owns.
   open var ownBuffers: [NamedTensor] { [] }
 
-  /// The modules held in stored properties, in the order of declaration, those of superclasses first.
-  public private(set) lazy var parts: [Module] = {
-    var found: [Module] = []
-    var mirror: Mirror? = Mirror(reflecting: self)
+  /// The modules that this one is made of, in the order of the network: those held in stored properties, alone or in
+  /// arrays, in the order of declaration, those of superclasses first. A subclass that keeps its parts otherwise says so.
+  open var parts: [Module] {
     var levels: [Mirror] = []
+    var mirror: Mirror? = Mirror(reflecting: self)
     while let level = mirror {
       levels.append(level)
       mirror = level.superclassMirror
     }
-    for level in levels.reversed() {
-      for child in level.children where child.label?.hasPrefix("$__lazy_storage_$_") != true {
-        if let module = child.value as? Module {
-          found.append(module)
-        } else if let modules = child.value as? [Module] {
-          found += modules
-        }
-      }
+    return levels.reversed().flatMap(\.children).flatMap { child -> [Module] in
+      (child.value as? Module).map { [$0] } ?? child.value as? [Module] ?? []
     }
-    return found
-  }()
+  }
 
   /// All parameters, in the order of the network.
   public var parameters: [NamedTensor] { ownParameters + parts.flatMap { $0.parameters } }
@@ -89,6 +82,11 @@ open class Module {
   public func setTraining(_ on: Bool) {
     isTraining = on
     for part in parts { part.setTraining(on) }
+  }
+
+  /// Puts parameters and buffers on a device, in place: the tensors stay the same objects.
+  public func move(to device: Device) {
+    for named in parameters + buffers { named.tensor.move(to: device) }
   }
 
   /// Forgets all gradients.

@@ -25,6 +25,13 @@ extension Tensor {
     withoutGrad { call("copy", [self, source]) { ct_copy(handle, source.handle, $0) } }
   }
 
+  /// Puts the elements on another device, in place.
+  public func move(to device: Device) {
+    guard self.device != device else { return }
+    let moved = detached().to(nil, device)
+    call("move", [self]) { ct_set_data(handle, moved.handle, $0) }
+  }
+
   /// The elements in another shape; one size may be -1.
   public func reshaped(_ shape: [Int]) -> Tensor {
     withSizes(shape) { sizes, rank in tensor("reshape", [self]) { ct_reshape(handle, sizes, rank, $0) } }

@@ -79,6 +79,8 @@ ct_tensor_t ct_to(ct_tensor_t tensor, int dtype, ct_device device, char **error)
 ct_tensor_t ct_contiguous_as(ct_tensor_t tensor, int format, char **error);
 ct_tensor_t ct_clone(ct_tensor_t tensor, char **error);
 ct_tensor_t ct_detach(ct_tensor_t tensor, char **error);
+/// The tensor takes over the data of another, on any device.
+void ct_set_data(ct_tensor_t tensor, ct_tensor_t data, char **error);
 void ct_copy(ct_tensor_t destination, ct_tensor_t source, char **error);
 ct_tensor_t ct_reshape(ct_tensor_t tensor, const int64_t *sizes, int rank, char **error);
 ct_tensor_t ct_permute(ct_tensor_t tensor, const int64_t *order, int rank, char **error);

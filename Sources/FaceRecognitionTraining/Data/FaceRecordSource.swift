@@ -1,0 +1,158 @@
+import Formats
+import Imaging
+import Training
+
+/// The faces of a record file as training samples: decoded to RGB, mirrored, cut (`FaceImageIter` of the reference).
+public struct FaceRecordSource: SampleSource {
+  /// What happens to a face on its way in.
+  public struct Augmentation: Sendable, Equatable {
+    /// Mirror with probability one half (`data_rand_mirror`).
+    public var mirrors: Bool
+    /// Side of a square that is filled with 128 with probability one half, 0 for none (`data_cutoff`).
+    public var cutoff: Int
+
+    /// The reference's default: mirror, no cutoff.
+    public init(mirrors: Bool = true, cutoff: Int = 0) {
+      self.mirrors = mirrors
+      self.cutoff = cutoff
+    }
+  }
+
+  /// The record file.
+  public let file: FaceRecordFile
+  /// Rows and columns of a face.
+  public let imageSize: Int
+  private let augmentation: Augmentation
+  private let classCount: Int
+  /// Positions in the file when identities with few images are left out; nil: all.
+  private let kept: [UInt32]?
+
+  /// A source over the identities that have at least `minimumImages` images (`data_images_filter`).
+  public init(
+    _ file: FaceRecordFile, imageSize: Int, classCount: Int, augmentation: Augmentation = Augmentation(),
+    minimumImages: Int = 0
+  ) throws {
+    self.file = file
+    self.imageSize = imageSize
+    self.classCount = classCount
+    self.augmentation = augmentation
+    if minimumImages > 0, let ranges = try file.identityRanges() {
+      kept = ranges.filter { $0.count >= minimumImages }.flatMap { $0.map { UInt32($0) } }
+    } else {
+      kept = nil
+    }
+  }
+
+  /// Images.
+  public var count: Int { kept?.count ?? file.imageCount }
+  /// 3 · imageSize².
+  public var sampleSize: Int { 3 * imageSize * imageSize }
+
+  /// A decoder and a buffer for one thread.
+  public func makeReader() throws -> any SampleReader {
+    Reader(self, try JPEGDecoder())
+  }
+
+  /// The labels' range: every identity's first image where the file has identity records, every image otherwise.
+  ///
+  /// Throws the first label that does not fit in 0 ..< classCount, so that a wrong `num_classes` shows before the first
+  /// step and not, as an index out of range, hours later.
+  public func checkLabels() throws(FormatError) {
+    var buffer = RecordBuffer()
+    if let ranges = try file.identityRanges() {
+      guard ranges.count <= classCount else {
+        throw FormatError(
+          .mismatch, "the file has \(ranges.count) identities, num_classes is \(classCount)", path: file.path,
+          advice: "set num_classes=\(ranges.count) (--set num_classes=\(ranges.count)), or correct the property file")
+      }
+      for range in ranges {
+        guard let first = range.first else { continue }
+        try checked(try file.readImage(at: first, into: &buffer).label, at: first)
+      }
+    } else {
+      for position in 0..<file.imageCount {
+        // A broken record is the loader's business: counted and named when its turn comes.
+        guard let face = try? file.readImage(at: position, into: &buffer) else { continue }
+        try checked(face.label, at: position)
+      }
+    }
+  }
+
+  @discardableResult
+  private func checked(_ label: Float, at position: Int) throws(FormatError) -> Int64 {
+    guard label >= 0, label < Float(classCount), label == label.rounded() else {
+      throw FormatError(
+        .mismatch, "the image at position \(position) has the label \(label), num_classes is \(classCount)",
+        path: file.path, advice: "set num_classes above the largest label (--set num_classes=…)")
+    }
+    return Int64(label)
+  }
+
+  private final class Reader: SampleReader {
+    private let source: FaceRecordSource
+    private let decoder: JPEGDecoder
+    private var buffer = RecordBuffer()
+
+    init(_ source: FaceRecordSource, _ decoder: JPEGDecoder) {
+      self.source = source
+      self.decoder = decoder
+    }
+
+    func read(
+      _ index: Int, into pixels: UnsafeMutableBufferPointer<UInt8>, random: inout CounterRandom
+    ) throws -> Int64 {
+      let position = source.kept.map { Int($0[index]) } ?? index
+      let size = source.imageSize
+      let face = try source.file.readImage(at: position, into: &buffer)
+      let label: Int64
+      do {
+        label = try source.checked(face.label, at: position)
+      } catch {
+        throw LoaderError("\(error)")
+      }
+      do {
+        try buffer.bytes.withUnsafeBytes { all in
+          try decode(UnsafeRawBufferPointer(rebasing: all[face.encoded]), pixels)
+        }
+      } catch let error as ImageError {
+        throw error.located(path: source.file.path, offset: UInt64(try source.file.offset(at: position)))
+      }
+      if source.augmentation.mirrors && random.next(below: 2) == 1 {
+        Image.flipHorizontally(pixels, width: size, height: size)
+      }
+      if source.augmentation.cutoff > 0 && random.next(below: 2) == 1 { cut(pixels, &random) }
+      return label
+    }
+
+    private func decode(
+      _ encoded: UnsafeRawBufferPointer, _ pixels: UnsafeMutableBufferPointer<UInt8>
+    ) throws(ImageError) {
+      let size = source.imageSize
+      if encoded.starts(with: [0xFF, 0xD8]) {
+        let header = try decoder.header(encoded)
+        if header.width == size && header.height == size {
+          return try decoder.decode(encoded, into: pixels, width: size, height: size)
+        }
+      }
+      let image = try Image.decode(encoded).resizedShort(size)
+      guard image.width == size, image.height == size else {
+        throw ImageError(
+          .sizeMismatch, message: "the image is \(image.width)×\(image.height) after its short side became \(size)",
+          advice: "align the faces to \(size)×\(size) before packing them")
+      }
+      _ = pixels.update(fromContentsOf: image.pixels)
+    }
+
+    /// A square around a random centre becomes grey, as the reference's cutoff does.
+    private func cut(_ pixels: UnsafeMutableBufferPointer<UInt8>, _ random: inout CounterRandom) {
+      let size = source.imageSize
+      let half = source.augmentation.cutoff / 2
+      let (row, column) = (random.next(below: size), random.next(below: size))
+      for y in max(0, row - half)..<min(size, row + half) {
+        for x in max(0, column - half)..<min(size, column + half) {
+          for c in 0..<3 { pixels[3 * (y * size + x) + c] = 128 }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import Formats
+import Glibc
+
+/// The lines of a run: on the standard streams as they come, and in a file that a resumed run takes up where its state
+/// was saved, so that no step stands there twice.
+public final class RunLog {
+  /// The file's path, if there is one.
+  public let path: String?
+  private var descriptor: Int32 = -1
+  private var length = 0
+  private var hasFailed = false
+  /// Called before a line is printed and after, to clear and redraw a progress line.
+  public var progress: ProgressLine?
+
+  /// Opens the file, cut to `length` bytes (0: a new run; nil: append to what is there).
+  public init(path: String?, length: Int? = 0) throws(FormatError) {
+    self.path = path
+    guard let path else { return }
+    descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw FormatError(.io, "cannot open the log: \(String(cString: strerror(errno)))", path: path)
+    }
+    if let length {
+      let present = Int(lseek(descriptor, 0, SEEK_END))
+      // A shorter file than the state remembers (cut by hand, or lost in a crash) is kept as it is.
+      if present > length { ftruncate(descriptor, off_t(length)) }
+    }
+    self.length = Int(lseek(descriptor, 0, SEEK_END))
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  /// Bytes written so far.
+  public var byteCount: Int { length }
+
+  /// A line on standard output, as the reference's `print`.
+  public func out(_ line: String) { write(line, to: 1) }
+
+  /// A line on standard error, as the reference's `logging.info`.
+  public func info(_ line: String) { write("INFO:root:\(line)", to: 2) }
+
+  /// A line on standard error that the reference does not have.
+  public func note(_ line: String) { write(line, to: 2) }
+
+  private func write(_ line: String, to stream: Int32) {
+    progress?.clear()
+    var text = line + "\n"
+    text.withUTF8 { bytes in
+      _ = writeAll(stream, UnsafeRawBufferPointer(bytes))
+      if descriptor >= 0 {
+        if writeAll(descriptor, UnsafeRawBufferPointer(bytes)) {
+          length += bytes.count
+        } else if !hasFailed {
+          hasFailed = true
+          let warning = "warning: \(path ?? "log"): \(String(cString: strerror(errno))); the run goes on without its log\n"
+          warning.withCString { _ = Glibc.write(2, $0, strlen($0)) }
+        }
+      }
+    }
+    progress?.redraw()
+  }
+
+  /// Makes what was written durable.
+  public func sync() { if descriptor >= 0 { fsync(descriptor) } }
+}
+
+/// Writes all bytes; false on an error.
+func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Bool {
+  var done = 0
+  while done < bytes.count {
+    let count = write(descriptor, bytes.baseAddress?.advanced(by: done), bytes.count - done)
+    if count < 0 && errno == EINTR { continue }
+    if count <= 0 { return false }
+    done += count
+  }
+  return true
+}
+
+/// One line at the bottom of a terminal that says how far a long job is.
+public final class ProgressLine {
+  private var text = ""
+  private var drawnAt = 0.0
+  private let isTerminal = isatty(2) == 1
+
+  /// A line on standard error; silent where that is not a terminal.
+  public init() {}
+
+  /// Shows a new text, at most ten times a second.
+  public func show(_ text: @autoclosure () -> String) {
+    guard isTerminal, seconds() - drawnAt > 0.1 else { return }
+    drawnAt = seconds()
+    self.text = text()
+    redraw()
+  }
+
+  /// Takes the line away.
+  public func clear() {
+    guard isTerminal, !text.isEmpty else { return }
+    put("\r\u{1B}[K")
+  }
+
+  /// Puts it back.
+  public func redraw() {
+    guard isTerminal, !text.isEmpty else { return }
+    put("\r\u{1B}[K\(text)")
+  }
+
+  /// Takes the line away for good.
+  public func finish() {
+    clear()
+    text = ""
+  }
+
+  private func put(_ text: String) {
+    text.withCString { _ = Glibc.write(2, $0, strlen($0)) }
+  }
+}
+
+/// "1:02:03" from seconds.
+public func clockText(_ seconds: Double) -> String {
+  guard seconds.isFinite, seconds >= 0, seconds < 1e9 else { return "?" }
+  let s = Int(seconds)
+  let (h, m, rest) = (s / 3600, s / 60 % 60, s % 60)
+  let two = { (n: Int) in n < 10 ? "0\(n)" : "\(n)" }
+  return h > 0 ? "\(h):\(two(m)):\(two(rest))" : "\(m):\(two(rest))"
+}

@@ -50,11 +50,17 @@ let domains: [Target] = [
   .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging"]),
   .target(
     name: "FaceRecognitionTraining",
-    dependencies: ["FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog"]),
+    dependencies: [
+      "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Arguments",
+    ]),
 ]
 
 let doors: [Target] = [
-  .executableTarget(name: "bench-scratch", dependencies: ["FaceRecognitionTraining", "Torch"])
+  .executableTarget(
+    name: "insightface-train",
+    dependencies: [
+      "FaceRecognitionTraining", "FaceRecognition", "Training", "Torch", "Formats", "Charts", "Arguments",
+    ])
 ]
 
 let tests: [Target] = [

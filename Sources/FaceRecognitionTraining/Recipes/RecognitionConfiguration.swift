@@ -1,3 +1,5 @@
+import Arguments
+
 /// What is wrong with a configuration: a key, a value, a combination.
 public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
   /// What was given, what was expected, what to do.
@@ -104,7 +106,7 @@ public struct RecognitionConfiguration: Sendable {
   public mutating func set(_ key: String, _ text: String, from origin: String) throws(ConfigurationError) {
     let key = key.map { $0 == "-" ? "_" : $0 }.reduce(into: "") { $0.append($1) }
     guard let old = values[key] else {
-      let near = nearest(to: key, among: keys)
+      let near = nearestName(to: key, among: keys)
       throw ConfigurationError(
         "\(origin): there is no key '\(key)'" + (near.map { "; did you mean '\($0)'?" } ?? "")
           + " The keys are: \(keys.sorted().joined(separator: ", "))")
@@ -296,24 +298,4 @@ public struct RecognitionConfiguration: Sendable {
       return (key, key == "data_cutoff" && value == .int(0) ? .bool(false) : value)
     })
   }
-}
-
-/// The candidate with the smallest edit distance, if it is near.
-func nearest(to text: String, among candidates: [String]) -> String? {
-  func distance(_ a: [Character], _ b: [Character]) -> Int {
-    var row = Array(0...b.count)
-    for (i, x) in a.enumerated() {
-      var diagonal = row[0]
-      row[0] = i + 1
-      for (j, y) in b.enumerated() {
-        let above = row[j + 1]
-        row[j + 1] = min(min(above, row[j]) + 1, diagonal + (x == y ? 0 : 1))
-        diagonal = above
-      }
-    }
-    return row[b.count]
-  }
-  let scored = candidates.map { (distance(Array(text), Array($0)), $0) }.min { $0.0 < $1.0 }
-  guard let scored, scored.0 <= max(2, text.count / 3) else { return nil }
-  return scored.1
 }

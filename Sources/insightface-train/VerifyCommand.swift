@@ -1,0 +1,105 @@
+import Arguments
+import Charts
+import FaceRecognition
+import FaceRecognitionTraining
+import Formats
+import Foundation
+import Torch
+import Training
+
+/// `insightface verify`: the reference's `verification.py`.
+struct VerifyCommand: Command {
+  static let name = "verify"
+  static let summary = "Judge a checkpoint on verification sets (lfw.bin and its like)"
+  static let discussion = """
+    Ten contiguous folds as in the reference. Accuracy is that of the images as they are, Accuracy-Flip that of the sum
+    of image and mirror image. Thresholds are squared distances of normalised embeddings, d² = 2 − 2 cos.
+
+      insightface verify --model models/y1-arcface-emore/model,1 --bin faces_emore/lfw.bin --plot roc.svg
+    """
+
+  private var model = ""
+  private var bins: [String] = []
+  private var epoch = 1
+  private var batchSize = 32
+  private var folds = 10
+  private var json = false
+  private var plot: String?
+  private var device: String?
+  private var threads: Int?
+
+  mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
+    try b.option(&model, "--model", value: "PREFIX[,EPOCH]", required: true, help: "MXNet checkpoint, or its folder")
+    try b.option(&epoch, "--epoch", value: "N", help: "the checkpoint's number where --model names none")
+    try b.option(&bins, "--bin", value: "FILE", help: "a verification set; repeatable")
+    try b.option(
+      &batchSize, "--batch-size", value: "N", help: "images at a time", expected: "1 or more", where: { $0 >= 1 })
+    try b.option(&folds, "--folds", value: "N", help: "folds", expected: "2 or more", where: { $0 >= 2 })
+    try b.flag(&json, "--json", help: "print one JSON object instead of lines")
+    try b.option(&plot, "--plot", value: "FILE.svg", help: "draw the ROC curves")
+    try b.option(&device, "--device", value: "DEVICE", help: "cpu, cuda or cuda:N (default: by CUDA_VISIBLE_DEVICES)")
+    try b.option(&threads, "--threads", value: "N", help: "threads (default: one a core)", expected: "1 or more", where: { $0 >= 1 })
+  }
+
+  private struct Output: Encodable {
+    let name: String
+    let path: String
+    let report: FlipVerificationReport
+  }
+
+  mutating func run() throws {
+    guard !bins.isEmpty else { throw UsageError("--bin is missing: name at least one verification set") }
+    let device = try DeviceChoice.resolve(device)
+    if let threads { Torch.threadCount = threads }
+    let checkpoint = try Checkpoint(CheckpointLocation(model, epoch: epoch))
+    let network = try MobileFaceNet.matching(checkpoint)
+    network.move(to: device)
+    let size = network.configuration.imageSize
+    let progress = ProgressLine()
+    var outputs: [Output] = []
+    for path in bins {
+      let set = try VerificationImages(path: path, imageSize: size)
+      var embedder = NetworkEmbedder(network, device: device, imageSize: size)
+      let began = seconds()
+      let embedded = try set.embeddings(
+        batchSize: batchSize, embed: { try embedder($0, $1) },
+        progress: { done in
+          let rest = (seconds() - began) / Double(done) * Double(set.count - done)
+          progress.show("\(set.name): \(done) of \(set.count) images, ETA \(clockText(rest))")
+          return true
+        })
+      progress.finish()
+      guard let embedded else { continue }
+      let report = try VerificationEvaluator(folds: folds).evaluate(
+        original: embedded.original, flipped: embedded.flipped, isSame: set.isSame)
+      outputs.append(Output(name: set.name, path: path, report: report))
+      if !json { show(set.name, report) }
+    }
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      encoder.nonConformingFloatEncodingStrategy = .convertToString(
+        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+      print(String(decoding: try encoder.encode(outputs), as: UTF8.self))
+    }
+    if let plot {
+      let chart = VerificationReport.rocChart(
+        title: "Verification", outputs.map { (name: $0.name, report: $0.report.flip) })
+      try AtomicFile.write(chart.svg().utf8, to: plot)
+    }
+  }
+
+  private func show(_ name: String, _ report: FlipVerificationReport) {
+    print(VerificationLog.xNorm(name, report.xNorm))
+    print(VerificationLog.accuracy(name, report.original))
+    print(VerificationLog.accuracyFlip(name, report.flip))
+    if let validation = report.flip.validation {
+      print("[\(name)]\(VerificationLog.validationRate(validation))")
+    } else if let absence = report.flip.validationAbsence {
+      print("[\(name)]Validation rate: absent: \(absence)")
+    }
+    let (distance, cosine) = (report.flip.bestThreshold, report.flip.bestThresholdCosine)
+    print("[\(name)]Best threshold: squared distance \(fixed(distance, 2)), cosine \(fixed(cosine, 3))")
+    for warning in report.flip.warnings { print("[\(name)]Warning: \(warning)") }
+  }
+}

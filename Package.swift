@@ -73,6 +73,9 @@ let tests: [Target] = [
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
+  .testTarget(
+    name: "FaceRecognitionTrainingTests",
+    dependencies: ["FaceRecognitionTraining", "Training", "Inference", "Torch", "Formats", "Imaging"]),
 ]
 
 let package = Package(

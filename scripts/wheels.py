@@ -10,6 +10,7 @@ unpacked and checked lies in .libtorch.new and only waits to be renamed. Nothing
 """
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -22,6 +23,7 @@ import sys
 import threading
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 # Raised when what is kept of a wheel changes, so that trees of an earlier rule are laid down again.
@@ -196,8 +198,19 @@ class Pip:
 # -- wheels ------------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def opened(wheel):
+    """A wheel as a zip archive; a damaged one is removed, so that the next run fetches it anew."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError) as problem:
+        wheel.unlink()
+        raise Failure(f"{wheel.name} is damaged ({problem}); it was removed. Run this again to download it anew.")
+
+
 def metadata(wheel):
-    with zipfile.ZipFile(wheel) as archive:
+    with opened(wheel) as archive:
         name = next((n for n in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", n)), None)
         if name is None:
             raise Failure(f"{wheel.name} holds no METADATA")
@@ -216,11 +229,11 @@ def requirements(text):
 
 
 def pinned(specifier):
-    """One exact version out of a specifier: the one it names, or the lowest that it allows."""
+    """One version out of a specifier: the one it names ("==13.0.96.*" as it stands), or the lowest that it allows."""
     exact = re.search(r"==\s*([\w.!+*-]+)", specifier) or re.search(r">=\s*([\w.!+-]+)", specifier)
     if not exact:
         raise Failure(f"no version can be read from '{specifier}' in a wheel's METADATA")
-    return exact[1][:-2] if exact[1].endswith(".*") else exact[1]
+    return exact[1]
 
 
 def for_extra(marker):
@@ -251,9 +264,9 @@ def nvidia_wheels(pip, torch_metadata, variant):
 
 
 def fetch_named(pip, name, version):
-    wheel = next(iter(sorted(pip.cache.glob(f"{name.replace('-', '_')}-{version}*.whl"))), None)
-    # "13.0.96" in the METADATA may be "13.0.96.1" on the index: a repackaging of the same libraries.
-    wheel = wheel or pip.find(name, [f"=={version}.*"])
+    stem = f"{name.replace('-', '_')}-{version[:-2] if version.endswith('.*') else version}"
+    cached = [w for tail in ("-*.whl", ".*.whl")[: 1 + version.endswith(".*")] for w in pip.cache.glob(stem + tail)]
+    wheel = next(iter(sorted(cached)), None) or pip.find(name, [f"=={version}"])
     if wheel is None:
         raise Failure(f"pip offers no {name} {version} for {pip.machine}, which torch needs; its last words:\n{pip.tail()}")
     return wheel
@@ -300,23 +313,18 @@ def kept(name, variant):
 
 
 def unpack(wheel, folder, variant):
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            base = folder.resolve()
-            for member in archive.infolist():
-                if not kept(member.filename, variant):
-                    continue
-                target = (folder / member.filename).resolve()
-                if base not in target.parents:
-                    raise Failure(f"{wheel.name} holds a member outside its own tree: {member.filename}")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as source, open(target, "wb") as sink:
-                    shutil.copyfileobj(source, sink, 4 << 20)
-                mode = member.external_attr >> 16 & 0o777
-                target.chmod((mode or 0o644) | 0o644)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as problem:
-        wheel.unlink()
-        raise Failure(f"{wheel.name} is damaged ({problem}); it was removed. Run this again to download it anew.")
+    base = folder.resolve()
+    with opened(wheel) as archive:
+        for member in archive.infolist():
+            if not kept(member.filename, variant):
+                continue
+            target = (folder / member.filename).resolve()
+            if base not in target.parents:
+                raise Failure(f"{wheel.name} holds a member outside its own tree: {member.filename}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, open(target, "wb") as sink:
+                shutil.copyfileobj(source, sink, 4 << 20)
+            target.chmod((member.external_attr >> 16 & 0o777) | 0o644)
 
 
 def unresolved(library):

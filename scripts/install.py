@@ -25,6 +25,9 @@ PT_LOAD, PT_DYNAMIC = 1, 2
 DT_NEEDED, DT_STRTAB, DT_SONAME, DT_RPATH, DT_RUNPATH = 1, 5, 14, 15, 29
 SHT_DYNSYM = 11
 
+# The driver's own: they come with the GPU, not with a tree.
+DRIVER = {"libcuda.so.1", "libnvidia-ml.so.1"}
+
 
 class Failure(Exception):
     pass
@@ -88,33 +91,36 @@ class ELF:
 
 
 def libraries_of(programs):
-    """Every library that is found through a RUNPATH, by the name it is asked for; and the names left to the system."""
-    found, system, queue = {}, set(), [Path(p) for p in programs]
-    seen = set(queue)
+    """Every library that is found through a RUNPATH, by the name it is asked for; those that CUDA loads by name alone, when it
+    runs; and the names left to the system."""
+    found, system, seen, queue = {}, set(), set(), [Path(p) for p in programs]
     while queue:
         file = queue.pop()
+        if file in seen:
+            continue
+        seen.add(file)
         elf = ELF(file)
-        folders = [Path(os.path.normpath(f.replace("$ORIGIN", str(file.parent)).replace("${ORIGIN}", str(file.parent)))) for f in elf.runpath()]
+        origin = str(file.parent)
+        folders = [Path(os.path.normpath(f.replace("${ORIGIN}", origin).replace("$ORIGIN", origin))) for f in elf.runpath()]
         for name in elf.needed():
             place = next((f / name for f in folders if (f / name).exists()), found.get(name))
             if place is None:
                 system.add(name)
             elif name not in found:
                 found[name] = place
-                if place not in seen:
-                    seen.add(place)
-                    queue.append(place)
+                queue.append(place)
         if file.name == "libtorch_cpu.so":
-            # CUDA's half is loaded when the program runs, and loads more by name, so that no NEEDED tells of it.
-            if (file.parent / "libtorch_cuda.so").exists():
-                parts = list(file.parent.glob("lib*cuda*.so*")) + list(file.parent.glob("lib*nvrtc*.so*"))
-                parts += list(file.parent.glob("libtorch_nvshmem.so")) + list(file.parent.parent.parent.glob("nvidia/*/lib/*.so*"))
-                for part in parts:
+            # Its half for CUDA is loaded when the program runs, and is named by no library.
+            for pattern in ("libtorch_cuda*.so", "libc10_cuda.so", "libcaffe2_nvrtc.so", "libtorch_nvshmem.so"):
+                for part in file.parent.glob(pattern):
                     found.setdefault(part.name, part)
-                    if part not in seen:
-                        seen.add(part)
-                        queue.append(part)
-    return found, system - set(found)
+                    queue.append(part)
+    loose = {}
+    if "libtorch_cuda.so" in found:
+        for part in found["libtorch_cuda.so"].parents[2].glob("nvidia/*/lib/*.so*"):
+            if part.name not in found:
+                loose[part.name] = part
+    return found, loose, system - set(found) - DRIVER
 
 
 def write(path, data, mode):
@@ -128,15 +134,15 @@ def write(path, data, mode):
 def check(files, home):
     """Lets the loader itself find everything, with nothing in the environment that helps it."""
     for file in files:
-        result = subprocess.run(["ldd", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
-        missing = [n for n in re.findall(r"(\S+) => not found", result.stdout) if n not in ("libcuda.so.1", "libnvidia-ml.so.1")]
+        result = subprocess.run(
+            ["ldd", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+        )
+        missing = set(re.findall(r"(\S+) => not found", result.stdout)) - DRIVER
         if missing:
-            # Plug-ins of NVIDIA's for networks and storage that most machines lack are not our programs' to load.
-            if file.parent.name == "insightface" and not file.name.startswith(("libtorch", "libc10", "libswift", "libFoundation")):
-                continue
-            raise Failure(f"{file}: the loader does not find {', '.join(sorted(set(missing)))}")
-        for name, place in re.findall(r"(\S+) => (/\S+)", result.stdout):
-            if (home / "lib/insightface" / name).exists() and not os.path.samefile(place, home / "lib/insightface" / name):
+            raise Failure(f"{file}: the loader does not find {', '.join(sorted(missing))}")
+        for name, place in re.findall(r"(\S+) => (/.+) \(0x", result.stdout):
+            own = home / "lib/insightface" / name
+            if own.exists() and not os.path.samefile(place, own):
                 raise Failure(f"{file} takes {name} from {place} instead of the installed tree")
 
 
@@ -153,14 +159,14 @@ def main():
     programs = [options.build.resolve() / p for p in options.programs if (options.build / p).exists()]
     if not programs:
         raise Failure(f"none of {', '.join(options.programs)} is in {options.build}; run `make build` first")
-    libraries, system = libraries_of(programs)
+    libraries, loose, system = libraries_of(programs)
 
     # The folder of libraries is the installation's own: filled beside the old one, then put in its place.
     final, fresh, old = (home / "lib" / n for n in ("insightface", ".insightface.new", ".insightface.old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for name, place in sorted(libraries.items()):
+    for name, place in [*libraries.items(), *loose.items()]:
         shutil.copyfile(place, fresh / name)
         (fresh / name).chmod(0o755)
     if final.exists():
@@ -181,10 +187,11 @@ def main():
                     target = documents / "third-party" / information.name.split("-")[0] / licence.relative_to(information)
                     write(target, licence.read_bytes(), 0o644)
 
-    installed = [home / "bin" / p.name for p in programs] + sorted(final.iterdir())
-    check(installed, home)
-    size = sum(f.stat().st_size for f in installed) / 1e6
-    print(f"installed {', '.join(p.name for p in programs)} and {len(libraries)} libraries in {home} ({size:.0f} MB)")
+    installed = [home / "bin" / p.name for p in programs]
+    check(installed + [final / name for name in sorted(libraries)], home)
+    size = sum(f.stat().st_size for f in installed + list(final.iterdir())) / 1e6
+    count = len(libraries) + len(loose)
+    print(f"installed {', '.join(p.name for p in programs)} and {count} libraries in {home} ({size:.0f} MB)")
     ordinary = re.compile(r"(ld-linux.*|lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|util))\.so")
     print("from the system they load, beside those of C and C++: " + ", ".join(sorted(n for n in system if not ordinary.match(n))))
 

@@ -1,0 +1,48 @@
+# `make` alone lists what there is. Everything works with -j and through -C from any folder.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SWIFT ?= swift
+BUILD := .build/release
+PROGRAMS := insightface insightface-train
+
+# Swift's flags of the reader's own, e.g. SWIFT_FLAGS="-j 1".
+SWIFT_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help bootstrap build quickstart test test-all lint format install clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+bootstrap: ## check this machine and lay LibTorch down in .libtorch (the other targets do it themselves)
+	@scripts/bootstrap
+
+build: bootstrap ## build the programs, optimised, into .build/release
+	$(SWIFT) build -c release $(SWIFT_FLAGS)
+
+quickstart: build ## make faces, train on them, verify on held-out identities
+	$(BUILD)/insightface quickstart
+
+test: lint bootstrap ## lint, then run the tests
+	$(SWIFT) test $(SWIFT_FLAGS)
+
+test-all: lint bootstrap ## the same with the slow tests
+	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test $(SWIFT_FLAGS)
+
+lint: ## check the sources' form
+	$(SWIFT) format lint --strict -r -p Sources Tests Package.swift
+
+format: ## put the sources into form
+	$(SWIFT) format -i -r -p Sources Tests Package.swift
+
+install: build ## install a tree that may be moved: make install PREFIX=/usr/local
+	@python3 scripts/install.py --build $(BUILD) --prefix "$(PREFIX)" --destdir "$(DESTDIR)" $(PROGRAMS)
+
+clean: ## remove what was built
+	rm -rf .build
+
+distclean: clean ## remove LibTorch too
+	if [ -L .libtorch ]; then rm -f .libtorch; else rm -rf .libtorch; fi
+	rm -rf .libtorch.download .libtorch.new .libtorch.old .libtorch.lock

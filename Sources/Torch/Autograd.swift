@@ -1,6 +1,8 @@
 internal import CTorch
 
-/// Runs `body` without recording operations for `backward`. The mode belongs to the thread: `body` must not suspend.
+/// Runs `body` without recording operations for `backward`.
+///
+/// The mode belongs to the thread: `body` must not suspend.
 public func withoutGrad<Result>(_ body: () throws -> Result) rethrows -> Result {
   let before = ct_grad_enabled()
   ct_set_grad_enabled(false)
@@ -21,8 +23,9 @@ extension Tensor {
   /// Forgets the gradient.
   public func clearGrad() { ct_clear_grad(handle) }
 
-  /// Adds ∂(Σ self · gradient)/∂leaf to the gradient of every leaf that requires one. `gradient` has the shape of this
-  /// tensor; a scalar needs none.
+  /// Adds ∂(Σ self · gradient)/∂leaf to the gradient of every leaf that requires one.
+  ///
+  /// `gradient` has the shape of this tensor; a scalar needs none.
   public func backward(_ gradient: Tensor? = nil) {
     call("backward", [self]) { ct_backward(handle, gradient?.handle, $0) }
   }

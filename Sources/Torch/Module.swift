@@ -51,7 +51,9 @@ open class Module {
   /// For subclasses.
   public init() {}
 
-  /// Whether batch statistics and dropout are those of training. Set with `setTraining`.
+  /// Whether batch statistics and dropout are those of training.
+  ///
+  /// Set with `setTraining`.
   public private(set) var isTraining = true
 
   /// The parameters that this module itself owns (not its parts).
@@ -60,7 +62,9 @@ open class Module {
   open var ownBuffers: [NamedTensor] { [] }
 
   /// The modules that this one is made of, in the order of the network: those held in stored properties, alone or in
-  /// arrays, in the order of declaration, those of superclasses first. A subclass that keeps its parts otherwise says so.
+  /// arrays, in the order of declaration, those of superclasses first.
+  ///
+  /// A subclass that keeps its parts otherwise says so.
   open var parts: [Module] {
     var levels: [Mirror] = []
     var mirror: Mirror? = Mirror(reflecting: self)

@@ -1,12 +1,13 @@
 internal import CTorch
 
-/// Stochastic gradient descent in MXNet's form (`mx.optimizer.SGD`):
+/// Stochastic gradient descent in MXNet's form (`mx.optimizer.SGD`).
 ///
 ///     m ← momentum · m − lr · (rescale · g + wd · w)
 ///     w ← w + m
 ///
 /// The learning rate sits inside the momentum buffer, so that after a drop the old momentum keeps the old scale. Weight
 /// decay reaches every parameter, biases, γ, β and slopes as well: this is what the reference's scripts do.
+/// .
 public final class SGD {
   /// The momentum factor.
   public let momentum: Double
@@ -19,7 +20,9 @@ public final class SGD {
   private let weights: [Tensor]
   private let decays: [Double]
 
-  /// An optimizer with zero momentum. Parameters without a gradient stay as they are.
+  /// An optimizer with zero momentum.
+  ///
+  /// Parameters without a gradient stay as they are.
   public init(_ parameters: [NamedTensor], momentum: Double = 0.9, weightDecay: Double = 5e-4) {
     self.parameters = parameters
     self.momentum = momentum
@@ -88,8 +91,10 @@ public struct StepSchedule: Sendable, Equatable {
     self.factor = factor
   }
 
-  /// The rate for the update number `step` (counted from 1). The drop is made at the end of a step of the list, so the
-  /// next one feels it. Multiplied step by step, as the reference does, so that the last digits agree.
+  /// The rate for the update number `step` (counted from 1).
+  ///
+  /// The drop is made at the end of a step of the list, so the next one feels it. Multiplied step by step, as the
+  /// reference does, so that the last digits agree.
   public func rate(step: Int) -> Double {
     var rate = base
     for drop in Set(steps) where drop < step && drop >= 1 { rate *= factor }

@@ -122,4 +122,3 @@ extension Tensor {
   /// In place: self *= factor.
   public func scale(by factor: Double) { withoutGrad { call("mul_", [self]) { ct_mul_(handle, factor, $0) } } }
 }
-

@@ -40,7 +40,9 @@ extension Tensor {
   }
 
   /// exp(x) / Σ exp(x) over a dimension.
-  public func softmax(_ dim: Int = -1) -> Tensor { tensor("softmax", [self]) { ct_softmax(handle, Int64(dim), false, $0) } }
+  public func softmax(_ dim: Int = -1) -> Tensor {
+    tensor("softmax", [self]) { ct_softmax(handle, Int64(dim), false, $0) }
+  }
 
   /// The logarithm of the softmax, computed without overflow.
   public func logSoftmax(_ dim: Int = -1) -> Tensor {

@@ -254,7 +254,9 @@ public final class BatchLoader {
           throw error
         } catch {
           let reason = "\(error)"
-          if settings.isStrict { throw LoaderError("sample \(sample): \(reason) (--strict: a bad sample ends the run)") }
+          if settings.isStrict {
+            throw LoaderError("sample \(sample): \(reason) (--strict: a bad sample ends the run)")
+          }
           monitor.with { state in
             state.badCount += 1
             if state.bad.count < 100 { state.bad.append(BadSample(index: sample, reason: reason)) }

@@ -52,7 +52,8 @@ public final class RunLog {
           length += bytes.count
         } else if !hasFailed {
           hasFailed = true
-          let warning = "warning: \(path ?? "log"): \(String(cString: strerror(errno))); the run goes on without its log\n"
+          let warning =
+            "warning: \(path ?? "log"): \(String(cString: strerror(errno))); the run goes on without its log\n"
           warning.withCString { _ = Glibc.write(2, $0, strlen($0)) }
         }
       }

@@ -1,8 +1,9 @@
 import Glibc
 import Synchronization
 
-/// SIGINT and SIGTERM as a wish: the step at hand is finished, the state saved, and the run left cleanly. A second
-/// SIGINT ends the process at once.
+/// SIGINT and SIGTERM as a wish: the step at hand is finished, the state saved, and the run left cleanly.
+///
+/// A second one ends the process at once.
 public enum StopSignal {
   private static let received = Atomic<Int32>(0)
 

@@ -2,7 +2,9 @@ import Formats
 import Torch
 
 /// Everything a run needs to go on as if nothing had happened: weights, momenta, statistics, generators, and what the
-/// trainer notes (step, position, best accuracy, lengths of logs). One safetensors file.
+/// trainer notes (step, position, best accuracy, lengths of logs).
+///
+/// One safetensors file.
 public struct TrainingState {
   /// Tensors by name.
   public var tensors: [NamedTensor]
@@ -18,14 +20,17 @@ public struct TrainingState {
   static let formatNote = "insightface.training-state"
 
   /// Writes the state to a temporary name, syncs it, and puts it in the old one's place: a kill at any moment leaves a
-  /// whole state. Memory for one tensor is enough.
+  /// whole state.
+  ///
+  /// Memory for one tensor is enough.
   public func save(to path: String) throws(FormatError) {
     var notes = notes
     notes["format"] = Self.formatNote
     var descriptions: [TensorDescription] = []
     for named in tensors {
       guard let type = StoredType(named.tensor.dtype) else {
-        throw FormatError(.unsupported, "the state cannot hold `\(named.name)` of type \(named.tensor.dtype)", path: path)
+        throw FormatError(
+          .unsupported, "the state cannot hold `\(named.name)` of type \(named.tensor.dtype)", path: path)
       }
       descriptions.append(TensorDescription(name: named.name, dtype: type, shape: named.tensor.shape))
     }

@@ -32,7 +32,9 @@ struct TrainCommand: Command {
   ]
   private static let help: [String: (value: String, help: String)] = [
     "models_root": ("FOLDER", "where the folder of the run is made (default: ./models)"),
-    "pretrained": ("MODEL", "checkpoint to start from: prefix, prefix,epoch, or a folder as ./models/y1-softmax-emore,1"),
+    "pretrained": (
+      "MODEL", "checkpoint to start from: prefix, prefix,epoch, or a folder as ./models/y1-softmax-emore,1"
+    ),
     "pretrained_epoch": ("N", "the checkpoint's number where --pretrained names none (default: 1)"),
     "ckpt": ("0…3", "save: 0 never, 1 when highest, 2 always, 3 when highest over number 1 (default: 3)"),
     "verbose": ("STEPS", "verify and save every so many steps (default: 2000)"),
@@ -67,7 +69,8 @@ struct TrainCommand: Command {
     b.section("As in the reference")
     try b.option(&networkText, "--network", value: "NAME", help: "network: \(networks)")
     try b.option(&lossText, "--loss", value: "NAME", help: "loss: \(losses)")
-    try b.option(&dataset, "--dataset", value: "NAME", help: "name of the data set; emore and retina have default paths")
+    try b.option(
+      &dataset, "--dataset", value: "NAME", help: "name of the data set; emore and retina have default paths")
     for i in reference.indices {
       let entry = Self.help[reference[i].key] ?? ("VALUE", "")
       try b.option(&reference[i].value, reference[i].flag, value: entry.value, help: entry.help)
@@ -87,9 +90,11 @@ struct TrainCommand: Command {
       expected: "a number from 1 on", where: { $0 >= 1 })
     try b.flag(&resumes, "--resume", help: "go on from the last saved state, bit for bit")
     try b.option(
-      &stateEvery, "--state-every", value: "STEPS", help: "save the state every so many steps; 0: about every 5 minutes",
+      &stateEvery, "--state-every", value: "STEPS",
+      help: "save the state every so many steps; 0: about every 5 minutes",
       expected: "0 or more", where: { $0 >= 0 })
-    try b.flag(&isStrict, "--strict", help: "a record that cannot be read ends the run (otherwise: counted and skipped)")
+    try b.flag(
+      &isStrict, "--strict", help: "a record that cannot be read ends the run (otherwise: counted and skipped)")
     try b.flag(&allowMissing, "--allow-missing", help: "go on with the part of --pretrained that fits")
     try b.option(
       &marginGradient, "--margin-gradient", value: "KIND",

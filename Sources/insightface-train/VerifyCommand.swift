@@ -38,7 +38,9 @@ struct VerifyCommand: Command {
     try b.flag(&json, "--json", help: "print one JSON object instead of lines")
     try b.option(&plot, "--plot", value: "FILE.svg", help: "draw the ROC curves")
     try b.option(&device, "--device", value: "DEVICE", help: "cpu, cuda or cuda:N (default: by CUDA_VISIBLE_DEVICES)")
-    try b.option(&threads, "--threads", value: "N", help: "threads (default: one a core)", expected: "1 or more", where: { $0 >= 1 })
+    try b.option(
+      &threads, "--threads", value: "N", help: "threads (default: one a core)", expected: "1 or more",
+      where: { $0 >= 1 })
   }
 
   private struct Output: Encodable {

@@ -207,7 +207,8 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
     let golden: Heads = try TrainingGolden.read("heads")
     let values = try TrainingGolden.floats("heads")
     let (n, k, d) = (golden.batch, golden.classes, golden.embedding)
-    let weight = Hashed.tensor("heads/fc7_weight", [k, d], .init(kind: "symmetric", a: Float(0.01 * 3.0.squareRoot()), b: 0))
+    let weight = Hashed.tensor(
+      "heads/fc7_weight", [k, d], .init(kind: "symmetric", a: Float(0.01 * 3.0.squareRoot()), b: 0))
     for c in golden.cases {
       var embeddings = Hashed.tensor("heads/embeddings", [n, d], .init(kind: "symmetric", a: 1.5, b: 0))
       if c.inputs == "extreme" {
@@ -225,7 +226,8 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
           momentum: 0.9, weightDecay: 0, device: .cpu, generator: Generator(seed: 1))
       head.parameters[0].tensor.copy(from: weight)
       if c.bias {
-        head.parameters[1].tensor.copy(from: Hashed.tensor("heads/fc7_bias", [k], .init(kind: "symmetric", a: 0.2, b: 0)))
+        head.parameters[1].tensor.copy(
+          from: Hashed.tensor("heads/fc7_bias", [k], .init(kind: "symmetric", a: 0.2, b: 0)))
       }
       let result = head.backward(embeddings, Tensor(c.labels))
       #expect(abs(result.loss.item - c.cross_entropy) <= 1e-5 * c.cross_entropy, "\(c.name)")
@@ -289,7 +291,8 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
       let head = MarginSoftmaxHead(
         classCount: 3, embeddingSize: 4, margin: Margin(scale: 4, m2: 0.5), marginGradient: kind, momentum: 0.9,
         weightDecay: 0, device: .cpu, generator: Generator(seed: 3))
-      return head.backward(Tensor([0.3, -0.2, 0.5, 0.1] as [Float], shape: [1, 4]), Tensor([Int64(1)])).embeddingGradient
+      return head.backward(Tensor([0.3, -0.2, 0.5, 0.1] as [Float], shape: [1, 4]), Tensor([Int64(1)]))
+        .embeddingGradient
         .floats
     }
     #expect(gradient(.exact) != gradient(.straightThrough))

@@ -122,7 +122,9 @@ private func expectClose(_ a: Tensor, _ b: Tensor, _ tolerance: Double = 1e-5) {
       return copy
     }
     let x0 = Tensor.zeros(shape).fillNormal(mean: 2, deviation: 3, generator)
-    let (g0, b0) = (Tensor.zeros([c]).fillUniform(0.5, 1.5, generator), Tensor.zeros([c]).fillNormal(deviation: 1, generator))
+    let (g0, b0) = (
+      Tensor.zeros([c]).fillUniform(0.5, 1.5, generator), Tensor.zeros([c]).fillNormal(deviation: 1, generator)
+    )
     let s0 = Tensor.zeros([c]).fillUniform(0.1, 0.4, generator)
     let weight = Tensor.zeros(shape).fillNormal(deviation: 1, generator)
     let (x, g, b, s) = (leaf(x0), leaf(g0), leaf(b0), leaf(s0))
@@ -151,7 +153,8 @@ private func expectClose(_ a: Tensor, _ b: Tensor, _ tolerance: Double = 1e-5) {
       gamma: g0, beta: b0, mean: mean, variance: variance, slope: prelu ? s0 : nil, training: false, eps: 1e-3)
     #expect(mean.floats == before)
     let view = shape.count == 4 ? [1, c, 1, 1] : [1, c]
-    var y = (x0 - mean.reshaped(view)) * (variance + 1e-3).rsqrt().reshaped(view) * g0.reshaped(view) + b0.reshaped(view)
+    var y =
+      (x0 - mean.reshaped(view)) * (variance + 1e-3).rsqrt().reshaped(view) * g0.reshaped(view) + b0.reshaped(view)
     if prelu { y = Tensor.select(y .> 0, y, y * s0.reshaped(view)) }
     expectClose(evaluated, y, 1e-5)
   }

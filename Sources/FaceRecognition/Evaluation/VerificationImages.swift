@@ -105,7 +105,8 @@ public struct VerificationImages: Sendable {
     let fitted = image.width == imageSize ? image : try image.resizedShort(imageSize)
     guard fitted.width == imageSize, fitted.height == imageSize else {
       throw ImageError(
-        .sizeMismatch, message: "the image is \(fitted.width)×\(fitted.height) where \(imageSize)×\(imageSize) is expected",
+        .sizeMismatch,
+        message: "the image is \(fitted.width)×\(fitted.height) where \(imageSize)×\(imageSize) is expected",
         advice: "align the faces to \(imageSize)×\(imageSize) first")
     }
     _ = slot.update(fromContentsOf: fitted.pixels)

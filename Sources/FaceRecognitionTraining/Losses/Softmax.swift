@@ -1,6 +1,8 @@
 import Torch
 
-/// Plain softmax over identities (`--loss softmax`): logits = x Wᵀ + b. The bias is left out with `fc7_no_bias`.
+/// Plain softmax over identities (`--loss softmax`): logits = x Wᵀ + b.
+///
+/// The bias is left out with `fc7_no_bias`.
 public final class SoftmaxHead: Head {
   /// K.
   public let classCount: Int

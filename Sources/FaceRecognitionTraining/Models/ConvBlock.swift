@@ -35,8 +35,9 @@ final class ConvBlock: Module {
     let activation: ActivationKind
     let momentum: Double
 
-    /// A block named as in the reference: `<name>_conv2d`, `<name>_batchnorm`, `<name>_relu`. Padding keeps the size
-    /// unless it is given.
+    /// A block named as in the reference.
+    ///
+    /// The layers are `<name>_conv2d`, `<name>_batchnorm`, `<name>_relu`. Padding keeps the size unless it is given.
     func callAsFunction(
       _ name: String, _ inChannels: Int, _ outChannels: Int, kernel: Int, stride: Int = 1, padding: Int? = nil,
       groups: Int = 1, linear: Bool = false

@@ -68,7 +68,8 @@ public struct RecognitionConfiguration: Sendable {
 
   private static let argumentDefaults: [(String, PythonValue)] = [
     ("models_root", .string("./models")), ("pretrained", .string("")), ("pretrained_epoch", .int(1)), ("ckpt", .int(3)),
-    ("verbose", .int(2000)), ("lr", .double(0.1)), ("lr_steps", .string("100000,160000,220000")), ("wd", .double(0.0005)),
+    ("verbose", .int(2000)), ("lr", .double(0.1)), ("lr_steps", .string("100000,160000,220000")),
+    ("wd", .double(0.0005)),
     ("mom", .double(0.9)), ("frequent", .int(20)), ("kvstore", .string("device")),
     ("loss_s", .double(64)), ("loss_m1", .double(1)), ("loss_m2", .double(0)), ("loss_m3", .double(0)),
   ]
@@ -102,7 +103,9 @@ public struct RecognitionConfiguration: Sendable {
   /// Whether a key was set by a file or a flag.
   public func isGiven(_ key: String) -> Bool { given.contains(key) }
 
-  /// Sets a key from text, such as a flag's value or `--set key=value`. Lists are written `1,4,6,2` or `[1, 4, 6, 2]`.
+  /// Sets a key from text, such as a flag's value or `--set key=value`.
+  ///
+  /// Lists are written `1,4,6,2` or `[1, 4, 6, 2]`.
   public mutating func set(_ key: String, _ text: String, from origin: String) throws(ConfigurationError) {
     let key = key.map { $0 == "-" ? "_" : $0 }.reduce(into: "") { $0.append($1) }
     guard let old = values[key] else {
@@ -270,7 +273,8 @@ public struct RecognitionConfiguration: Sendable {
   public var withoutEffect: [String] {
     let reasons = [
       "fc7_lr_mult": "the reference's scripts never hand it to the optimizer",
-      "fc7_wd_mult": "the reference's scripts never hand it to the optimizer", "net_se": "MobileFaceNet has no SE blocks",
+      "fc7_wd_mult": "the reference's scripts never hand it to the optimizer",
+      "net_se": "MobileFaceNet has no SE blocks",
       "net_unit": "MobileFaceNet has one kind of unit", "net_input": "MobileFaceNet has one kind of input",
       "net_multiplier": "the reference's MobileFaceNet does not read it", "workspace": "memory is managed by LibTorch",
       "kvstore": "gradients of one device need no exchange", "num_workers": "one process trains",
@@ -292,10 +296,11 @@ public struct RecognitionConfiguration: Sendable {
 
   /// `{'bn_mom': 0.9, …}`.
   public var dictionary: String {
-    PythonValue.dictionary(order.map { key in
-      // A cutoff of 0 is False there.
-      let value = values[key] ?? .int(0)
-      return (key, key == "data_cutoff" && value == .int(0) ? .bool(false) : value)
-    })
+    PythonValue.dictionary(
+      order.map { key in
+        // A cutoff of 0 is False there.
+        let value = values[key] ?? .int(0)
+        return (key, key == "data_cutoff" && value == .int(0) ? .bool(false) : value)
+      })
   }
 }

@@ -30,7 +30,8 @@ extension RecognitionTrainer {
     if c.isGiven("num_classes") {
       guard c.int("num_classes") >= property.classCount else {
         throw FormatError(
-          .mismatch, "num_classes is \(c.int("num_classes")), the property file says \(property.classCount)", path: path,
+          .mismatch, "num_classes is \(c.int("num_classes")), the property file says \(property.classCount)",
+          path: path,
           advice: "leave num_classes out, or set it to \(property.classCount)")
       }
     } else {

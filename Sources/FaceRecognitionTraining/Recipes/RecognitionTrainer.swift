@@ -69,7 +69,8 @@ public final class RecognitionTrainer {
     if options.resumes {
       if FileManager.default.fileExists(atPath: statePath) { state = try TrainingState.Reader(path: statePath) }
     }
-    log = try RunLog(path: "\(folder)/train.log", length: try state?.integer("log_length") ?? (options.resumes ? nil : 0))
+    log = try RunLog(
+      path: "\(folder)/train.log", length: try state?.integer("log_length") ?? (options.resumes ? nil : 0))
     log.progress = progress
     let imageSize = configuration.ints("image_shape")[0]
     log.out(options.device.isCPU ? "use cpu" : "gpu num: 1")
@@ -346,7 +347,9 @@ public final class RecognitionTrainer {
   }
 
   /// What must agree between a state and the run that takes it up.
-  private static func identity(_ c: RecognitionConfiguration, _ options: TrainingOptions, _ count: Int) -> [String: String] {
+  private static func identity(_ c: RecognitionConfiguration, _ options: TrainingOptions, _ count: Int) -> [String:
+    String]
+  {
     var notes = ["seed": "\(options.seed)", "images": "\(count)"]
     for key in ["network", "loss", "num_classes", "per_batch_size", "net_blocks", "emb_size", "image_shape"] {
       notes[key] = c[key]?.description ?? ""
@@ -355,7 +358,8 @@ public final class RecognitionTrainer {
   }
 
   private static func check(
-    _ state: TrainingState.Reader, _ c: RecognitionConfiguration, _ options: TrainingOptions, _ count: Int, _ path: String
+    _ state: TrainingState.Reader, _ c: RecognitionConfiguration, _ options: TrainingOptions, _ count: Int,
+    _ path: String
   ) throws {
     for (key, value) in identity(c, options, count).sorted(by: { $0.key < $1.key }) {
       let saved = try state.note(key)

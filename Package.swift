@@ -43,29 +43,38 @@ let ground: [Target] = [
   .target(name: "Imaging", dependencies: ["CTurboJPEG", "CPNG"], swiftSettings: pixelSettings),
   .target(name: "Arguments"),
   .target(name: "EventLog"),
+  .target(name: "Jobs"),
   .target(name: "Charts"),
 ]
 
 let firstFloor: [Target] = [
   .target(name: "Inference", dependencies: ["Formats"]),
-  .target(name: "Training", dependencies: ["Torch", "Formats"]),
+  .target(name: "Training", dependencies: ["Torch", "Formats", "Jobs"]),
+  .target(name: "SyntheticFaces", dependencies: ["Imaging"], swiftSettings: pixelSettings),
 ]
 
 let domains: [Target] = [
-  .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging"]),
+  .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging", "Jobs"]),
   .target(
     name: "FaceRecognitionTraining",
     dependencies: [
-      "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Arguments",
+      "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Arguments", "Jobs",
     ]),
 ]
 
 let doors: [Target] = [
   .executableTarget(
+    name: "insightface",
+    dependencies: [
+      "FaceRecognition", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
+    ]),
+  .executableTarget(
     name: "insightface-train",
     dependencies: [
-      "FaceRecognitionTraining", "FaceRecognition", "Training", "Torch", "Formats", "Charts", "Arguments",
-    ])
+      "FaceRecognitionTraining", "FaceRecognition", "SyntheticFaces", "Training", "Torch", "Formats", "Imaging",
+      "Charts",
+      "Arguments", "Jobs",
+    ]),
 ]
 
 let tests: [Target] = [

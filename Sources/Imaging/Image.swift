@@ -45,6 +45,14 @@ public struct Image: Sendable, Equatable {
       })
   }
 
+  /// A black image of a size that the caller knows to be possible; a side below 1 counts as 1.
+  ///
+  /// `package` because only code that fixes the size itself may skip the checks.
+  package init(uncheckedWidth width: Int, height: Int) {
+    let (columns, rows) = (max(1, width), max(1, height))
+    self.init(unchecked: columns, rows, [UInt8](repeating: 0, count: 3 * columns * rows))
+  }
+
   /// The caller has checked that the count fits.
   init(unchecked width: Int, _ height: Int, _ pixels: [UInt8]) {
     self.width = width

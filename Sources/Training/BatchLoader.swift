@@ -1,4 +1,4 @@
-import Glibc
+import Jobs
 
 /// Samples addressed by number, as a loader reads them.
 public protocol SampleSource: Sendable {
@@ -267,11 +267,4 @@ public final class BatchLoader {
       throw LoaderError("a hundred samples one after the other could not be read; the last one was \(sample)")
     }
   }
-}
-
-/// Seconds of the monotonic clock.
-public func seconds() -> Double {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }

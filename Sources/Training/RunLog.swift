@@ -1,5 +1,6 @@
 import Formats
 import Glibc
+import Jobs
 
 /// The lines of a run: on the standard streams as they come, and in a file that a resumed run takes up where its state
 /// was saved, so that no step stands there twice.
@@ -75,53 +76,4 @@ func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Bool {
     done += count
   }
   return true
-}
-
-/// One line at the bottom of a terminal that says how far a long job is.
-public final class ProgressLine {
-  private var text = ""
-  private var drawnAt = 0.0
-  private let isTerminal = isatty(2) == 1
-
-  /// A line on standard error; silent where that is not a terminal.
-  public init() {}
-
-  /// Shows a new text, at most ten times a second.
-  public func show(_ text: @autoclosure () -> String) {
-    guard isTerminal, seconds() - drawnAt > 0.1 else { return }
-    drawnAt = seconds()
-    self.text = text()
-    redraw()
-  }
-
-  /// Takes the line away.
-  public func clear() {
-    guard isTerminal, !text.isEmpty else { return }
-    put("\r\u{1B}[K")
-  }
-
-  /// Puts it back.
-  public func redraw() {
-    guard isTerminal, !text.isEmpty else { return }
-    put("\r\u{1B}[K\(text)")
-  }
-
-  /// Takes the line away for good.
-  public func finish() {
-    clear()
-    text = ""
-  }
-
-  private func put(_ text: String) {
-    text.withCString { _ = Glibc.write(2, $0, strlen($0)) }
-  }
-}
-
-/// "1:02:03" from seconds.
-public func clockText(_ seconds: Double) -> String {
-  guard seconds.isFinite, seconds >= 0, seconds < 1e9 else { return "?" }
-  let s = Int(seconds)
-  let (h, m, rest) = (s / 3600, s / 60 % 60, s % 60)
-  let two = { (n: Int) in n < 10 ? "0\(n)" : "\(n)" }
-  return h > 0 ? "\(h):\(two(m)):\(two(rest))" : "\(m):\(two(rest))"
 }

@@ -1,3 +1,5 @@
+import Jobs
+
 /// The order of the samples: a pure function of (seed, epoch), the same for any number of threads or ranks.
 public struct SampleOrder: Sendable, Equatable {
   /// What distinguishes one run's order from another's.

@@ -1,4 +1,4 @@
-import Glibc
+import Jobs
 
 /// `mx.callback.Speedometer` with its metrics, as MXNet 1.9.1 prints them.
 ///
@@ -80,11 +80,4 @@ public struct Speedometer {
   public mutating func reset() {
     (correct, images, lossSum, losses) = (0, 0, 0, 0)
   }
-}
-
-/// A number with a fixed count of decimals, as C's printf prints it ("nan" and "inf" included).
-public func fixed(_ value: Double, _ decimals: Int) -> String {
-  var buffer = [CChar](repeating: 0, count: 400)
-  let count = withVaList([value]) { vsnprintf(&buffer, buffer.count, "%.\(decimals)f", $0) }
-  return String(decoding: buffer.prefix(max(0, Int(count))).map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }

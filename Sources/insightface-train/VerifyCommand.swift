@@ -4,6 +4,7 @@ import FaceRecognition
 import FaceRecognitionTraining
 import Formats
 import Foundation
+import Jobs
 import Torch
 import Training
 

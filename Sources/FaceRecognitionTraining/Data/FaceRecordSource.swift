@@ -1,5 +1,6 @@
 import Formats
 import Imaging
+import Jobs
 import Training
 
 /// The faces of a record file as training samples: decoded to RGB, mirrored, cut (`FaceImageIter` of the reference).

@@ -1,4 +1,5 @@
 import Formats
+import Jobs
 import Training
 
 /// The reference's rule of what counts as the best so far: the accuracy on the last verification set; on a tie the sum

@@ -1,4 +1,5 @@
 import FaceRecognition
+import Jobs
 import Torch
 import Training
 

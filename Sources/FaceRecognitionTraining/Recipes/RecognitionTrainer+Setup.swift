@@ -2,6 +2,7 @@ import FaceRecognition
 import Formats
 import Foundation
 import Inference
+import Jobs
 import Torch
 import Training
 

@@ -3,6 +3,7 @@ import FaceRecognition
 import Formats
 import Foundation
 import Inference
+import Jobs
 import Torch
 import Training
 

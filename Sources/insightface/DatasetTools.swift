@@ -1,0 +1,4 @@
+import Arguments
+
+/// The commands that make, inspect and check record files and verification sets.
+let datasetTools: [CommandTree] = []

@@ -89,7 +89,9 @@ let tests: [Target] = [
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",
-    dependencies: ["FaceRecognitionTraining", "Training", "Inference", "Torch", "Formats", "Imaging"]),
+    dependencies: [
+      "FaceRecognitionTraining", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Jobs",
+    ]),
 ]
 
 let package = Package(

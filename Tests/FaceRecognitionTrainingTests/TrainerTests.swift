@@ -85,7 +85,9 @@ private struct Stop: Error {}
     ).run()
     let folder = "\(data.models)/y1-softmax-tiny"
     let log = try String(contentsOfFile: "\(folder)/train.log", encoding: .utf8)
-    for line in ["Network FLOPs: 439.8M", "[lfw][2]XNorm: ", "[lfw][2]Accuracy-Flip: ", "[2]Accuracy-Highest: ", "saving 1"] {
+    for line in [
+      "Network FLOPs: 439.8M", "[lfw][2]XNorm: ", "[lfw][2]Accuracy-Flip: ", "[2]Accuracy-Highest: ", "saving 1",
+    ] {
       #expect(log.contains(line))
     }
     let checkpoint = try Checkpoint(CheckpointLocation("\(folder),1", epoch: 7))
@@ -190,7 +192,8 @@ private struct Stop: Error {}
     var c = RecognitionConfiguration(network: .y1, loss: .arcface, dataset: "emore")
     let keys = [
       "loss_m1", "loss_m2", "loss_m3", "net_act", "emb_size", "data_rand_mirror", "loss_name", "val_targets", "ce_loss",
-      "net_input", "image_shape", "net_blocks", "fc7_lr_mult", "ckpt_embedding", "net_unit", "net_output", "count_flops",
+      "net_input", "image_shape", "net_blocks", "fc7_lr_mult", "ckpt_embedding", "net_unit", "net_output",
+      "count_flops",
       "num_workers", "batch_size", "memonger", "data_images_filter", "dataset", "num_classes", "fc7_no_bias", "loss",
       "data_color", "loss_s", "dataset_path", "data_cutoff", "net_se", "net_multiplier", "fc7_wd_mult", "network",
       "per_batch_size", "net_name", "workspace", "max_steps", "bn_mom",
@@ -216,7 +219,9 @@ private struct Stop: Error {}
     for epoch in 0..<2 {
       for batch in 0..<5 {
         meter.add(loss: Double(batch), correct: Double(batch))
-        if let line = meter.line(epoch: epoch, batch: batch, now: Double(epoch * 10 + batch)) { lines.append(line.text) }
+        if let line = meter.line(epoch: epoch, batch: batch, now: Double(epoch * 10 + batch)) {
+          lines.append(line.text)
+        }
       }
       meter.reset()
     }

@@ -82,6 +82,7 @@ let tests: [Target] = [
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
   .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
   .testTarget(name: "ImagingTests", dependencies: ["Imaging"]),
+  .testTarget(name: "SyntheticFacesTests", dependencies: ["SyntheticFaces", "Imaging"]),
   .testTarget(name: "ArgumentsTests", dependencies: ["Arguments"]),
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),

@@ -1,9 +1,11 @@
 /// What stands behind the faces: one of several kinds of picture, a function of the random stream alone.
 enum Background {
-  static func paint(_ canvas: Canvas, _ random: inout KeyedRandom) {
+  static func paint(_ canvas: Canvas, _ random: inout KeyedRandom, strength: Float) {
     func colour(_ random: inout KeyedRandom) -> Light {
-      let level = random.uniform(0.05, 0.95)
-      let spread = random.uniform(0, 0.45)
+      // Square roots push the levels towards black and white, where they weigh most.
+      let draw = random.uniform(-1, 1)
+      let level = 0.5 + 0.5 * strength * (draw < 0 ? -1 : 1) * abs(draw).squareRoot()
+      let spread = random.uniform(0, 0.5) * strength
       var light = shown(
         clamp01(level + random.uniform(-spread, spread)), clamp01(level + random.uniform(-spread, spread)),
         clamp01(level + random.uniform(-spread, spread)))
@@ -15,10 +17,10 @@ enum Background {
     let third = colour(&random)
     let kind = random.index(5)
     let seed = UInt32(truncatingIfNeeded: random.bits())
-    let slopeX = random.uniform(-1, 1)
-    let slopeY = random.uniform(-1, 1)
+    let slopeX = random.uniform(-1.6, 1.6)
+    let slopeY = random.uniform(-1.6, 1.6)
     let offset = random.uniform(0.25, 0.75)
-    let frequency = random.uniform(2, 9)
+    let frequency = random.uniform(1.5, 8)
     let scaleX = 1 / Float(canvas.width)
     let scaleY = 1 / Float(canvas.height)
     for row in 0..<canvas.height {

@@ -25,6 +25,10 @@ public struct Difficulty: Sendable, Equatable {
   public var colourCast: Float
   /// Standard deviation of the tone curve's bend.
   public var toneCurve: Float
+  /// Probability that the edge of a shadow crosses the face.
+  public var shadow: Float
+  /// Contrast and saturation of what stands behind the face, 0…1.
+  public var background: Float
   /// Probability of a hand, a scarf, a mask or an object before the face.
   public var occlusion: Float
   /// Probability of glasses; a fifth of them are dark.
@@ -43,8 +47,9 @@ public struct Difficulty: Sendable, Equatable {
   /// A difficulty with every knob given.
   public init(
     yaw: Float, pitch: Float, rollJitter: Float, scaleJitter: Float, shiftJitter: Float, expression: Float,
-    lightContrast: Float, exposure: Float, colourCast: Float, toneCurve: Float, occlusion: Float, glasses: Float,
-    blur: Float, noise: Float, hairVariation: Float, gray: Float, lowestQuality: Int
+    lightContrast: Float, exposure: Float, colourCast: Float, toneCurve: Float, shadow: Float,
+    background: Float, occlusion: Float, glasses: Float, blur: Float, noise: Float, hairVariation: Float, gray: Float,
+    lowestQuality: Int
   ) {
     self.yaw = yaw
     self.pitch = pitch
@@ -56,6 +61,8 @@ public struct Difficulty: Sendable, Equatable {
     self.exposure = exposure
     self.colourCast = colourCast
     self.toneCurve = toneCurve
+    self.shadow = shadow
+    self.background = background
     self.occlusion = occlusion
     self.glasses = glasses
     self.blur = blur
@@ -65,17 +72,28 @@ public struct Difficulty: Sendable, Equatable {
     self.lowestQuality = lowestQuality
   }
 
+  /// The same with every knob finite and in the range that the renderer is made for.
+  var limited: Difficulty {
+    func limit(_ value: Float, _ high: Float) -> Float { value.isFinite ? min(max(value, 0), high) : 0 }
+    return Difficulty(
+      yaw: limit(yaw, 30), pitch: limit(pitch, 20), rollJitter: limit(rollJitter, 45),
+      scaleJitter: limit(scaleJitter, 0.2), shiftJitter: limit(shiftJitter, 20), expression: limit(expression, 1),
+      lightContrast: limit(lightContrast, 1), exposure: limit(exposure, 2), colourCast: limit(colourCast, 0.8),
+      toneCurve: limit(toneCurve, 1), shadow: limit(shadow, 1), background: limit(background, 1),
+      occlusion: limit(occlusion, 1), glasses: limit(glasses, 1), blur: limit(blur, 6), noise: limit(noise, 60),
+      hairVariation: limit(hairVariation, 1), gray: limit(gray, 1), lowestQuality: min(max(lowestQuality, 1), 96))
+  }
+
   /// The default data: raw pixels verify at about 0.65, a small network trained briefly passes 0.95.
   public static let standard = Difficulty(
-    yaw: 8, pitch: 5, rollJitter: 2, scaleJitter: 0.025, shiftJitter: 1.1, expression: 0.6, lightContrast: 0.7,
-    exposure: 0.6, colourCast: 0.5, toneCurve: 0.35, occlusion: 0.03, glasses: 0.08, blur: 0.7, noise: 5,
-    hairVariation: 0.45, gray: 0, lowestQuality: 70)
+    yaw: 6, pitch: 3.5, rollJitter: 2, scaleJitter: 0.025, shiftJitter: 1.2, expression: 0.5, lightContrast: 0.7,
+    exposure: 0.55, colourCast: 0.25, toneCurve: 0.3, shadow: 0.3, background: 1, occlusion: 0.02, glasses: 0.06,
+    blur: 0.4, noise: 4, hairVariation: 0.3, gray: 0, lowestQuality: 75)
 
-  /// Nothing but the face itself: frontal, even light, sharp.
-  ///
-  /// For looking at identities.
+  /// Nothing but the face itself: frontal, even light, sharp; for looking at identities.
   public static let studio = Difficulty(
     yaw: 0, pitch: 0, rollJitter: 0, scaleJitter: 0, shiftJitter: 0, expression: 0, lightContrast: 0.25, exposure: 0,
-    colourCast: 0, toneCurve: 0, occlusion: 0, glasses: 0, blur: 0, noise: 0, hairVariation: 0, gray: 0,
+    colourCast: 0, toneCurve: 0, shadow: 0, background: 0.3, occlusion: 0, glasses: 0, blur: 0, noise: 0,
+    hairVariation: 0, gray: 0,
     lowestQuality: 95)
 }

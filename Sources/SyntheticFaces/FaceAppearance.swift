@@ -30,6 +30,12 @@ struct FaceAppearance {
   var wrap: Float
   var reliefStrength: Float
 
+  /// Normal of a shadow's edge across the face, its place, softness (face units) and the light left behind it.
+  var shadowNormal: SIMD2<Float>
+  var shadowPlace: Float
+  var shadowSoftness: Float
+  var shadowLight: Float
+
   var glasses: Glasses?
   var glassesColour: Light
   var occluder: Occluder?
@@ -77,6 +83,14 @@ struct FaceAppearance {
     ambientColour = Light(fill * (1 + coolness), fill * (1 - tint), fill * (1 - coolness), 1)
     wrap = random.uniform(0.05, 0.4)
     reliefStrength = random.uniform(0.7, 1.3)
+
+    let shadowAngle = Double(random.uniform(0, 2 * Float.pi))
+    shadowNormal = SIMD2(Float(cos(shadowAngle)), Float(sin(shadowAngle)))
+    shadowPlace = random.uniform(-24, 34)
+    shadowSoftness = random.uniform(3, 26)
+    let shadowDraw = random.uniform()
+    let shadowDepth = random.uniform(0.3, 0.75)
+    shadowLight = shadowDraw < difficulty.shadow ? 1 - shadowDepth : 1
 
     let glassesDraw = random.uniform()
     let darkDraw = random.uniform()

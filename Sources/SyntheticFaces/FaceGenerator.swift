@@ -14,9 +14,13 @@ public struct FaceGenerator: Sendable {
   public let difficulty: Difficulty
 
   /// A generator for one data set.
+  ///
+  /// - Parameters:
+  ///   - seed: key of everything drawn.
+  ///   - difficulty: knobs beyond what the renderer is made for are brought back to its limits.
   public init(seed: UInt64, difficulty: Difficulty = .standard) {
     self.seed = seed
-    self.difficulty = difficulty
+    self.difficulty = difficulty.limited
   }
 
   /// An aligned 112×112 crop: the five landmarks lie on the ArcFace template as far as a similarity can bring them there,
@@ -57,11 +61,13 @@ public struct FaceGenerator: Sendable {
     let size = FaceGenerator.cropSize
     var backdrop = KeyedRandom(seed: seed, .background, identity, index)
     var sensor = KeyedRandom(seed: seed, .noise, identity, index)
-    let camera = Camera(&sensor, difficulty)
+    let geometry = geometry(identity: identity, index: index)
+    var camera = Camera(&sensor, difficulty)
+    camera.meter(geometry.identity.skin)
     let canvas = Canvas(width: size, height: size)
     defer { canvas.deallocate() }
-    Background.paint(canvas, &backdrop)
-    FaceRenderer(canvas, geometry(identity: identity, index: index)).paint()
+    Background.paint(canvas, &backdrop, strength: difficulty.background)
+    FaceRenderer(canvas, geometry).paint()
     return (canvas.image { camera.develop(canvas, into: $0) }, camera.quality)
   }
 }

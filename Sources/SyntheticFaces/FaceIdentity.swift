@@ -1,7 +1,7 @@
 /// What makes a person: a pure function of (seed, identity).
 ///
-/// Lengths are in face units: 1 is a pixel of an aligned 112×112 crop, the origin is the middle of the head, x runs
-/// right, y down.
+/// Lengths are in face units: 1 is a pixel of an aligned
+/// 112×112 crop, the origin is the middle of the head, x runs right, y down.
 struct FaceIdentity {
   enum HairStyle: Int, CaseIterable {
     case bald, buzz, short, partedLeft, partedRight, fringe, middleLong, waves, curls, receding, tiedBack, quiff
@@ -95,15 +95,15 @@ struct FaceIdentity {
 
     eyeX = random.uniform(15.4, 20)
     eyeY = random.uniform(-12, -8.6)
-    eyeWidth = random.pick([6.0, 7.2, 8.4]) + random.uniform(-0.5, 0.5)
-    eyeOpen = random.pick([0.36, 0.5, 0.66]) + random.uniform(-0.05, 0.05)
+    eyeWidth = random.pick([6.4, 7.8, 9.2]) + random.uniform(-0.4, 0.4)
+    eyeOpen = random.pick([0.38, 0.52, 0.68]) + random.uniform(-0.04, 0.04)
     eyeTilt = random.pick([-0.17, -0.03, 0.1, 0.22]) + random.uniform(-0.04, 0.04)
     let irises: [(Float, Float, Float)] = [
       (0.14, 0.08, 0.05), (0.34, 0.19, 0.09), (0.55, 0.34, 0.12), (0.45, 0.42, 0.18), (0.24, 0.46, 0.22),
       (0.22, 0.42, 0.72), (0.45, 0.68, 0.86), (0.48, 0.52, 0.55),
     ]
     iris = jittered(random.pick(irises), 0.03, &random)
-    irisRadius = random.uniform(3.1, 4.2)
+    irisRadius = random.uniform(3.4, 4.6)
     lash = random.uniform(0.5, 1.9)
     crease = random.chance(0.3) ? 0 : random.uniform(1.4, 3.4)
     let lids: [(Float, Float, Float)] = [
@@ -120,10 +120,10 @@ struct FaceIdentity {
     let hairIndex = random.index(hairs.count)
     hair = jittered(hairs[hairIndex], 0.03, &random)
     // Brows follow the hair half of the time; otherwise they are a cue of their own.
-    brow = jittered(random.chance(0.5) ? hairs[hairIndex] : hairs[random.index(7)], 0.03, &random)
+    brow = jittered(random.chance(0.6) ? hairs[hairIndex] : hairs[random.index(7)], 0.03, &random)
     browGap = random.uniform(7.5, 13)
     browLength = random.uniform(7.5, 11)
-    browThickness = random.pick([0.9, 1.7, 2.7]) + random.uniform(-0.25, 0.25)
+    browThickness = random.pick([1.0, 2.0, 3.1]) + random.uniform(-0.2, 0.2)
     browAngle = random.pick([-0.2, 0, 0.2]) + random.uniform(-0.06, 0.06)
     browArch = random.pick([0.3, 2, 4]) + random.uniform(-0.3, 0.4)
     browsMeet = random.chance(0.1)
@@ -136,8 +136,8 @@ struct FaceIdentity {
 
     mouthY = random.uniform(27.5, 33.5)
     mouthWidth = random.pick([11, 14, 17]) + random.uniform(-1, 1)
-    upperLip = random.pick([1.3, 2.5, 4.0]) + random.uniform(-0.3, 0.4)
-    lowerLip = random.pick([2.0, 3.6, 5.2]) + random.uniform(-0.4, 0.4)
+    upperLip = random.pick([1.5, 2.9, 4.4]) + random.uniform(-0.3, 0.4)
+    lowerLip = random.pick([2.2, 4.0, 5.8]) + random.uniform(-0.4, 0.4)
     cupid = random.uniform(0, 0.5)
     let lips: [(Float, Float, Float)] = [
       (0.78, 0.20, 0.22), (0.60, 0.13, 0.25), (0.85, 0.45, 0.40), (0.45, 0.18, 0.16), (0.84, 0.38, 0.55),
@@ -153,7 +153,9 @@ struct FaceIdentity {
       .none, .none, .none, .none, .none, .none, .stubble, .moustache, .goatee, .full, .chinStrap, .moustache,
     ]
     beard = random.pick(beards)
-    beardColour = random.chance(0.7) ? hair : jittered(hairs[random.index(hairs.count)], 0.03, &random)
+    // Beards are a little darker than the hair, seldom of another colour; on a shaven face only their shadow is seen.
+    let beardBase = random.chance(0.85) ? hair : jittered(hairs[random.index(hairs.count)], 0.03, &random)
+    beardColour = beard == .stubble ? dimmed(mix(skin, beardBase, 0.4), 0.45) : dimmed(beardBase, 0.75)
 
     age = max(0, random.uniform(-0.5, 1))
     blush = random.pick([0, 0.12, 0.32])

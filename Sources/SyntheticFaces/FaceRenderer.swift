@@ -26,6 +26,9 @@ struct FaceRenderer {
     hair = dimmed(geometry.identity.hair, geometry.appearance.hairShade)
   }
 
+  /// Where the body below a face ends, in face units; a crop shows its beginning only.
+  static let bodyEnd: Float = 420
+
   func paint() {
     measure()
     paintBody()
@@ -49,7 +52,7 @@ struct FaceRenderer {
   /// Fills the canvas' polar plane for this face.
   private func measure() {
     geometry.radii.withUnsafeBufferPointer { radii in
-      let (columns, rows) = canvas.bounds(plane, x0: -97, x1: 97, y0: -110, y1: 192)
+      let (columns, rows) = canvas.bounds(plane, x0: -97, x1: 97, y0: -110, y1: FaceRenderer.bodyEnd)
       for row in rows {
         let offsetY = Float(row) - plane.centreY
         let line = canvas.polar + row * canvas.width
@@ -70,14 +73,15 @@ struct FaceRenderer {
     let clothes = appearance.clothes
     let neck = identity.cheekWidth * 0.62
     let chin = identity.chinY
-    canvas.paintPolar(plane, x0: -95, x1: 95, y0: 10, y1: 190) { x, y, polar, pixel in
+    canvas.paintPolar(plane, x0: -95, x1: 95, y0: 10, y1: FaceRenderer.bodyEnd) { x, y, polar, pixel in
       // The face will cover this.
       guard polar.x > polar.y - 2 else { return }
       let flare = max(0, y - chin) * 0.12
-      let inNeck = plane.coverage(abs(x) - neck - flare * flare * 0.4)
+      let inNeck = plane.coverage(max(abs(x) - neck - flare * flare * 0.4, y - chin - 34))
       pixel = mix(pixel, shaded, inNeck)
       let shoulder = chin + 17 + x * x * 0.006 - max(0, 16 - abs(x)) * 0.5
-      let inClothes = plane.coverage(max(shoulder - y, abs(x) - 88, y - 185))
+      let inClothes = plane.coverage(
+        max(shoulder - y, abs(x) - 80 - 14 * smooth((y - 90) / 60), y - FaceRenderer.bodyEnd + 5))
       guard inClothes > 0 else { return }
       pixel = mix(pixel, dimmed(clothes, 0.8 + 0.2 * valueNoise(x * 0.15, y * 0.15, appearance.texture)), inClothes)
     }
@@ -349,7 +353,7 @@ struct FaceRenderer {
       let out = x * side
       let t = out / length
       guard t < 1.05, out > -inner - 1 else { return }
-      let taper = t < 0 ? 1 : (1 - t * t * 0.75)
+      let taper = t < 0 ? 1 - t * t * 0.6 : 1 - t * t * 0.75
       let middle = geometry.browCurve(out)
       let end = max(out - length, -out - inner)
       let distance = max(abs(y - middle) - thickness * taper, end)
@@ -524,9 +528,12 @@ struct FaceRenderer {
     let ambient = appearance.ambientColour
     let wrap = appearance.wrap
     let glossiness = identity.gloss
+    let hasShadow = appearance.shadowLight < 1
+    let edge = appearance.shadowNormal
+    let edgeScale = 1 / appearance.shadowSoftness
     var halfway = direction + SIMD3<Float>(0, 0, 1)
     halfway /= max(1e-3, (halfway * halfway).sum().squareRoot())
-    let (columns, rows) = canvas.bounds(plane, x0: -97, x1: 97, y0: -110, y1: 192)
+    let (columns, rows) = canvas.bounds(plane, x0: -97, x1: 97, y0: -110, y1: FaceRenderer.bodyEnd)
     for row in rows {
       let offsetY = Float(row) - plane.centreY
       let line = canvas.pixels + row * canvas.width
@@ -555,7 +562,11 @@ struct FaceRenderer {
         let m2 = mirror * mirror
         let m4 = m2 * m2
         let m16 = m4 * m4 * m4 * m4
-        let shade = ambient + key * diffuse
+        var shade = ambient + key * diffuse
+        if hasShadow {
+          let behind = smooth((x * edge.x + y * edge.y - appearance.shadowPlace) * edgeScale + 0.5)
+          shade *= 1 - (1 - appearance.shadowLight) * behind
+        }
         let glint = key * (glossiness * m16 * m4)
         var colour = line[column] * shade + glint
         colour = mix(line[column], colour, lit)

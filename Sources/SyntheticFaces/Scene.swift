@@ -52,10 +52,10 @@ extension FaceGenerator {
         advice: "use a smaller size")
     }
     var random = KeyedRandom(seed: seed, .scene, index)
-    let camera = Camera(&random, difficulty)
+    var camera = Camera(&random, difficulty)
     let canvas = Canvas(width: width, height: height)
     defer { canvas.deallocate() }
-    Background.paint(canvas, &random)
+    Background.paint(canvas, &random, strength: difficulty.background)
 
     let count = faces.lowerBound + random.index(faces.upperBound - faces.lowerBound + 1)
     let shorter = Float(min(width, height))
@@ -86,6 +86,8 @@ extension FaceGenerator {
     }
     // Larger faces are nearer and stand in front.
     placed.sort { $0.box.height < $1.box.height }
+    // The camera meters the nearest face.
+    if let nearest = placed.last { camera.meter(nearest.geometry.identity.skin) }
     for face in placed { FaceRenderer(canvas, face.geometry).paint() }
     let image = canvas.image { camera.develop(canvas, into: $0, blurScale: 1) }
     func points(_ source: [SIMD2<Float>]) -> [Point] { source.map { Point(Double($0.x), Double($0.y)) } }

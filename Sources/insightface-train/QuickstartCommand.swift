@@ -37,7 +37,7 @@ struct QuickstartCommand: Command {
     var rate: Double
     var scale: Double
     /// Chosen on the built-in data: ArcFace from scratch on few identities stalls when the whole margin is there at once.
-    static let standard = Recipe(identities: 400, images: 30, batchSize: 32, steps: 375, rate: 0.1, scale: 32)
+    static let standard = Recipe(identities: 200, images: 60, batchSize: 32, steps: 375, rate: 0.1, scale: 16)
   }
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
@@ -71,8 +71,8 @@ struct QuickstartCommand: Command {
     var options = TrainingOptions()
     options.seed = seed
     options.device = device
-    options.marginWarmup = steps
-    options.scaleWarmup = max(1, steps * 2 / 3)
+    options.marginWarmup = 3 * steps
+    options.learningRateWarmup = min(20, steps)
     StopSignal.install()
     var losses: [LineChart.Point] = []
     let trainer = try RecognitionTrainer(configuration, options) { step in

@@ -1,0 +1,13 @@
+/// Mean colours of pictures of seed 1 in the standard difficulty.
+enum SyntheticGolden {
+  struct Mean: Sendable {
+    let identity: Int
+    let index: Int
+    let rgb: [Double]
+  }
+
+  static let means: [Mean] = [
+    Mean(identity: 0, index: 0, rgb: [0, 0, 0]), Mean(identity: 7, index: 3, rgb: [0, 0, 0]),
+    Mean(identity: 123_456, index: 42, rgb: [0, 0, 0]),
+  ]
+}

@@ -1,4 +1,6 @@
 import Arguments
 
 /// The commands that make, inspect and check record files and verification sets.
-let datasetTools: [CommandTree] = []
+let datasetTools: [CommandTree] = [
+  .command(DatasetCheckCommand.self)
+]

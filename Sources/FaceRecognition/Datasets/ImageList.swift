@@ -63,7 +63,8 @@ public struct ImageList: Sendable {
       let fields = text.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       guard fields.count == 2 || fields.count == 3, fields.allSatisfy({ !$0.isEmpty }) else {
         throw FormatError(
-          .corrupt, "`index<tab>label<tab>path` or `path<tab>label` expected, found \(fields.count) field(s)", path: list,
+          .corrupt, "`index<tab>label<tab>path` or `path<tab>label` expected, found \(fields.count) field(s)",
+          path: list,
           line: number, advice: "several labels for an image are not packed")
       }
       guard fieldCount ?? fields.count == fields.count else {
@@ -88,7 +89,8 @@ public struct ImageList: Sendable {
       groups[label, default: []].append(path)
     }
     guard !groups.isEmpty else {
-      throw FormatError(.notFound, "the list names no image", path: list, advice: "write a line `path<tab>label` an image")
+      throw FormatError(
+        .notFound, "the list names no image", path: list, advice: "write a line `path<tab>label` an image")
     }
     let names = groups.keys.sorted { a, b in
       if isNumeric, let x = Self.wholeNumber(a), let y = Self.wholeNumber(b), x != y { return x < y }

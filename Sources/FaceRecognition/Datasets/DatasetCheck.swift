@@ -234,6 +234,7 @@ public struct DatasetCheck: Sendable {
         }
       })
     walk.finish(&report)
+    if report.imageCount == 0, report.problemCount == 0 { report.add("the file holds no images", at: 0) }
     if sizes.count > 1 { report.notes.append("images of different sizes: \(describe(sizes))") }
     report.identityCount = file?.identityCount ?? seen.count
     if let file { checkIdentities(file, labels, classCount, seen.count, &report) }

@@ -48,9 +48,10 @@ public struct ImageList: Sendable {
     otherFileCount = others
   }
 
-  /// Reads a list file, one image a line, fields separated by tabs: `index label path` (im2rec's .lst; labels are whole
-  /// numbers, also written 3.000000) or `path label` (labels are any text). Relative paths start at `root`, or where that
-  /// is nil at the list's folder.
+  /// Reads a list file, one image a line, fields separated by tabs.
+  ///
+  /// The fields are `index label path` (im2rec's .lst; labels are whole numbers, also written 3.000000) or `path label`
+  /// (labels are any text). Relative paths start at `root`, or where that is nil at the list's folder.
   ///
   /// Throws `.corrupt` with the line number where a line is neither, or where an image comes twice.
   public init(list: String, root: String? = nil) throws(FormatError) {

@@ -87,7 +87,7 @@ let tests: [Target] = [
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
-  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition"]),
+  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",
     dependencies: [

@@ -1,0 +1,135 @@
+import Formats
+import Glibc
+
+/// What stands in a folder, names in byte order, without hidden ones; links are followed.
+func folderEntries(_ path: String) throws(FormatError) -> [(name: String, isFolder: Bool)] {
+  guard let listing = opendir(path) else {
+    let reason = String(cString: strerror(errno))
+    throw FormatError(
+      errno == ENOENT || errno == ENOTDIR ? .notFound : .io, "the folder cannot be read: \(reason)", path: path,
+      advice: "check the path")
+  }
+  defer { closedir(listing) }
+  var entries: [(name: String, isFolder: Bool)] = []
+  while true {
+    errno = 0
+    guard let entry = readdir(listing) else { break }
+    let name = withUnsafePointer(to: &entry.pointee.d_name) {
+      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(validatingCString: $0) }
+    }
+    guard let name else {
+      throw FormatError(.unsupported, "a file name here is not UTF-8", path: path, advice: "rename the file")
+    }
+    guard !name.hasPrefix(".") else { continue }
+    entries.append((name, isFolder("\(path)/\(name)")))
+  }
+  guard errno == 0 else {
+    throw FormatError(.io, "the folder cannot be read: \(String(cString: strerror(errno)))", path: path)
+  }
+  return entries.sorted { precedes($0.name, $1.name) }
+}
+
+/// Byte order, which no locale changes.
+func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+
+func isFolder(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
+func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// The folder that a file stands in.
+func folder(of path: String) -> String {
+  guard let slash = path.lastIndex(of: "/") else { return "." }
+  return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
+/// The folder is made where it is not there, and those above it.
+func makeFolders(_ path: String) throws(FormatError) {
+  var partial = path.hasPrefix("/") ? "/" : ""
+  for part in path.split(separator: "/") {
+    partial += (partial.isEmpty || partial.hasSuffix("/") ? "" : "/") + part
+    guard mkdir(partial, 0o777) == 0 || errno == EEXIST else {
+      throw FormatError(.io, "the folder cannot be made: \(String(cString: strerror(errno)))", path: partial)
+    }
+  }
+  guard isFolder(path.isEmpty ? "." : path) else {
+    throw FormatError(.unsupported, "a folder is expected, a file stands here", path: path)
+  }
+}
+
+/// The bytes of a whole file of at most 1 GiB.
+func contents(_ path: String) throws(FormatError) -> [UInt8] {
+  let file = try PositionedFile(path: path)
+  guard file.byteCount <= 1 << 30 else {
+    throw FormatError(.tooLarge, "\(file.byteCount) bytes; at most 1 GiB is read here", path: path)
+  }
+  return try file.read(count: file.byteCount, at: 0)
+}
+
+/// The lines of a text file, counted from 1, without line ends; empty ones are left out.
+func textLines(_ path: String) throws(FormatError) -> [(number: Int, text: String)] {
+  let bytes = try contents(path)
+  var lines: [(number: Int, text: String)] = []
+  var number = 0
+  for part in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+    number += 1
+    let line = part.last == UInt8(ascii: "\r") ? part.dropLast() : part
+    guard !line.isEmpty else { continue }
+    guard let text = String(validating: line, as: UTF8.self), !line.contains(0) else {
+      throw FormatError(.corrupt, "the line is not UTF-8 text", path: path, line: number)
+    }
+    lines.append((number, text))
+  }
+  return lines
+}
+
+/// `number` with zeros in front, at least `width` digits.
+func padded(_ number: Int, _ width: Int) -> String {
+  let digits = "\(number)"
+  return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+}
+
+/// The record files and verification sets that a path stands for.
+///
+/// A folder stands for all `.rec` and `.bin` files in it, a file for itself.
+public struct DatasetFiles: Sendable, Equatable {
+  /// The record files, in byte order of their names.
+  public let records: [String]
+  /// The verification sets, in byte order of their names.
+  public let verificationSets: [String]
+
+  /// Looks at what stands at `path`.
+  ///
+  /// Throws `.notFound` where nothing stands there, `.unsupported` where it is no data set.
+  public init(path: String) throws(FormatError) {
+    guard exists(path) else {
+      throw FormatError(
+        .notFound, "nothing stands here", path: path, advice: "name a folder with train.rec, a .rec file or a .bin file"
+      )
+    }
+    guard isFolder(path) else {
+      records = path.hasSuffix(".rec") ? [path] : []
+      verificationSets = path.hasSuffix(".bin") ? [path] : []
+      guard records.count + verificationSets.count == 1 else {
+        throw FormatError(
+          .unsupported, "the name ends neither in .rec nor in .bin", path: path,
+          advice: "name a folder with train.rec, a .rec file or a .bin file")
+      }
+      return
+    }
+    let trimmed = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+    let names = try folderEntries(path).filter { !$0.isFolder }.map { "\(trimmed)/\($0.name)" }
+    records = names.filter { $0.hasSuffix(".rec") }
+    verificationSets = names.filter { $0.hasSuffix(".bin") }
+    guard records.count + verificationSets.count > 0 else {
+      throw FormatError(
+        .unsupported, "the folder holds neither .rec nor .bin files", path: path,
+        advice: "`insightface dataset pack` makes a record file from a folder of identity folders")
+    }
+  }
+}
+
+/// The `.idx` path that belongs to a `.rec` path.
+func indexPath(for path: String) -> String { RecordWriter.indexPath(for: path) }

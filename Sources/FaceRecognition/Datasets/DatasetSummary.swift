@@ -1,0 +1,119 @@
+import Formats
+import Glibc
+import Imaging
+
+/// What a record file holds, told without decoding its images.
+public struct RecordSummary: Sendable {
+  /// The file.
+  public let path: String
+  /// How many bytes it has.
+  public let byteCount: Int
+  /// How its records are laid out.
+  public let layout: FaceRecordFile.Layout
+  /// How many images.
+  public let imageCount: Int
+  /// How many identities: by identity records, else by labels.
+  public let identityCount: Int
+  /// The fewest images of an identity; 0 where there is none.
+  public let minimumImages: Int
+  /// The median of the images per identity; 0 where there is none.
+  public let medianImages: Double
+  /// The most images of an identity; 0 where there is none.
+  public let maximumImages: Int
+  /// The sizes of the first images and how many of them have each.
+  public let firstSizes: [PixelSize: Int]
+  /// Images among the first whose size could not be read.
+  public let unreadableCount: Int
+  /// The property beside the records; nil where there is none.
+  public let property: Property?
+  /// Whether an index stands beside the records.
+  public let hasIndex: Bool
+
+  /// The sizes, `112×112 (16)`.
+  public var firstSizesText: String { describe(firstSizes) }
+
+  /// How many images `firstSizes` looks at.
+  public static let sampleCount = 16
+
+  /// Reads index, identity records and property of the file at `path`, and the labels of all images where the file does
+  /// not group them (layout *plain*).
+  public init(path: String, progress: (Int, Int) -> Void = { _, _ in }) throws(FormatError) {
+    let file = try FaceRecordFile(path: path)
+    var counts: [Int]
+    if let ranges = try file.identityRanges() {
+      counts = ranges.map(\.count)
+    } else {
+      var buffer = RecordBuffer()
+      var byLabel: [Float: Int] = [:]
+      for position in 0..<file.imageCount {
+        byLabel[try file.readImage(at: position, into: &buffer).label, default: 0] += 1
+        progress(position + 1, file.imageCount)
+      }
+      counts = Array(byLabel.values)
+    }
+    counts.sort()
+    var sizes: [PixelSize: Int] = [:]
+    var unreadable = 0
+    for position in 0..<min(Self.sampleCount, file.imageCount) {
+      let encoded = try file.image(at: position).encoded
+      let size = encoded.withUnsafeBytes { pixelSize($0) }
+      if let size { sizes[size, default: 0] += 1 } else { unreadable += 1 }
+    }
+    let propertyPath = "\(folder(of: path))/property"
+    property = exists(propertyPath) ? try Property(path: propertyPath) : nil
+    self.path = path
+    byteCount = file.reader.byteCount
+    layout = file.layout
+    imageCount = file.imageCount
+    identityCount = counts.count
+    minimumImages = counts.first ?? 0
+    maximumImages = counts.last ?? 0
+    let middle = counts.count / 2
+    medianImages =
+      counts.isEmpty
+      ? 0 : counts.count % 2 == 1 ? Double(counts[middle]) : Double(counts[middle - 1] + counts[middle]) / 2
+    firstSizes = sizes
+    unreadableCount = unreadable
+    hasIndex = exists(indexPath(for: path))
+  }
+}
+
+/// What a verification set holds.
+public struct VerificationSummary: Sendable {
+  /// The file.
+  public let path: String
+  /// Pairs.
+  public let pairCount: Int
+  /// Pairs of one person.
+  public let sameCount: Int
+  /// The sizes of the first images and how many of them have each.
+  public let firstSizes: [PixelSize: Int]
+
+  /// The sizes, `112×112 (16)`.
+  public var firstSizesText: String { describe(firstSizes) }
+
+  /// Reads the file at `path`.
+  public init(path: String) throws(FormatError) {
+    let set = try VerificationSet.read(path: path)
+    self.path = path
+    pairCount = set.isSame.count
+    sameCount = set.isSame.count { $0 }
+    var sizes: [PixelSize: Int] = [:]
+    for image in set.images.prefix(RecordSummary.sampleCount) {
+      switch image {
+      case .encoded(let bytes):
+        if let size = bytes.withUnsafeBytes({ pixelSize($0) }) { sizes[size, default: 0] += 1 }
+      case .pixels(let height, let width, _, _):
+        sizes[PixelSize(width: width, height: height), default: 0] += 1
+      }
+    }
+    firstSizes = sizes
+  }
+}
+
+/// Columns and rows of a JPEG by its header, of a PNG by decoding it; nil where they cannot be read.
+private func pixelSize(_ bytes: UnsafeRawBufferPointer) -> PixelSize? {
+  if let header = try? JPEGHeader(bytes) { return PixelSize(width: header.width, height: header.height) }
+  if let image = try? Image.decode(bytes) { return PixelSize(width: image.width, height: image.height) }
+  return nil
+}

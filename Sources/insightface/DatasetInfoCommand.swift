@@ -1,5 +1,6 @@
 import Arguments
 import FaceRecognition
+import Formats
 import Jobs
 
 /// `insightface dataset info`: what a data set holds.
@@ -7,7 +8,8 @@ struct DatasetInfoCommand: Command {
   static let name = "info"
   static let summary = "Tell layout, images, identities, sizes and verification sets"
   static let discussion = """
-    PATH is a folder (all .rec and .bin files in it), a .rec or a .bin file. Image sizes are those of the first 16 images.
+    PATH is a folder (all .rec and .bin files in it, or else the identity folders in it), a .rec or a .bin file. Image sizes
+    are those of the first 16 images.
 
       insightface dataset info faces_emore --json
     """
@@ -16,12 +18,20 @@ struct DatasetInfoCommand: Command {
   private var json = false
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
-    try b.positional(&path, "PATH", help: "a data set's folder, a .rec or a .bin file")
-    try b.flag(&json, "--json", help: "print one JSON object: records, verification_sets")
+    try b.positional(&path, "PATH", help: "a data set's folder, a folder of identity folders, a .rec or a .bin file")
+    try b.flag(&json, "--json", help: "print one JSON object: records, verification_sets, folders")
   }
 
   mutating func run() throws {
-    let files = try DatasetFiles(path: path)
+    let files: DatasetFiles
+    do throws(FormatError) {
+      files = try DatasetFiles(path: path)
+    } catch {
+      // A folder without .rec and .bin may be one that has not been packed yet.
+      guard error.code == .unsupported, let folder = try? FolderSummary(path: path) else { throw error }
+      show(folder)
+      return
+    }
     var records: [RecordSummary] = []
     for file in files.records {
       let progress = ProgressLine()
@@ -36,7 +46,7 @@ struct DatasetInfoCommand: Command {
     if json {
       let recordText = records.map { jsonObject($0) }.joined(separator: ", ")
       let setText = sets.map { jsonObject($0) }.joined(separator: ", ")
-      print("{\"records\": [\(recordText)], \"verification_sets\": [\(setText)]}")
+      print("{\"records\": [\(recordText)], \"verification_sets\": [\(setText)], \"folders\": []}")
       return
     }
     for record in records {
@@ -65,8 +75,40 @@ struct DatasetInfoCommand: Command {
       print(set.path)
       let different = set.pairCount - set.sameCount
       line("pairs", "\(set.pairCount): \(set.sameCount) of one person, \(different) of different people")
+      line("pickle protocol", set.pickleProtocol.map { "\($0)" } ?? "0 or 1")
+      line("stored as", storage(set))
       line("size of first images", set.firstSizesText.isEmpty ? "unknown" : set.firstSizesText)
     }
+  }
+
+  private func storage(_ set: VerificationSummary) -> String {
+    let encoded = 2 * set.pairCount - set.pixelArrayCount
+    let parts = [(encoded, "JPEG or PNG files"), (set.pixelArrayCount, "arrays of pixels")].filter { $0.0 > 0 }
+    return parts.isEmpty ? "nothing" : parts.map { "\($0.0) \($0.1)" }.joined(separator: ", ")
+  }
+
+  private func show(_ folder: FolderSummary) {
+    let per = folder.imagesPerIdentity
+    if json {
+      let fields = [
+        "\"path\": \(jsonText(folder.path))", "\"images\": \(folder.imageCount)",
+        "\"identities\": \(folder.identityCount)",
+        "\"images_per_identity\": {\"min\": \(per.least), \"median\": \(per.median), \"max\": \(per.most)}",
+        "\"empty_folders\": \(folder.emptyFolderCount)", "\"other_files\": \(folder.otherFileCount)",
+        "\"first_sizes\": \(jsonSizes(folder.firstSizes))", "\"unreadable\": \(folder.unreadableCount)",
+      ]
+      print("{\"records\": [], \"verification_sets\": [], \"folders\": [{\(fields.joined(separator: ", "))}]}")
+      return
+    }
+    print(folder.path)
+    line("layout", "identity folders")
+    line("images", "\(folder.imageCount)")
+    line("identities", "\(folder.identityCount)")
+    line("images per identity", "\(per.least) at least, \(fixed(per.median, 1)) median, \(per.most) at most")
+    line("size of first images", folder.firstSizesText.isEmpty ? "unknown" : folder.firstSizesText)
+    if folder.unreadableCount > 0 { line("unreadable", "\(folder.unreadableCount) of the first images") }
+    if folder.emptyFolderCount > 0 { line("without images", "\(folder.emptyFolderCount) folders") }
+    if folder.otherFileCount > 0 { line("no images by name", "\(folder.otherFileCount) files") }
   }
 
   private func line(_ name: String, _ value: String) {
@@ -91,7 +133,9 @@ struct DatasetInfoCommand: Command {
 
   private func jsonObject(_ set: VerificationSummary) -> String {
     "{\"path\": \(jsonText(set.path)), \"pairs\": \(set.pairCount), \"same\": \(set.sameCount), "
-      + "\"different\": \(set.pairCount - set.sameCount), \"first_sizes\": \(jsonSizes(set.firstSizes))}"
+      + "\"different\": \(set.pairCount - set.sameCount), "
+      + "\"pickle_protocol\": \(set.pickleProtocol.map { "\($0)" } ?? "null"), "
+      + "\"pixel_arrays\": \(set.pixelArrayCount), \"first_sizes\": \(jsonSizes(set.firstSizes))}"
   }
 
   private func jsonSizes(_ sizes: [PixelSize: Int]) -> String {

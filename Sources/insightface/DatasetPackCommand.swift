@@ -10,19 +10,27 @@ struct DatasetPackCommand: Command {
   static let summary = "Pack a folder of identity folders, or a list of images, into train.rec"
   static let discussion = """
     SOURCE is a folder of identity folders (FOLDER/NAME/IMAGE.jpg, .jpeg or .png), or a list file with one image a line and
-    tabs between the fields: `index label path` as im2rec's .lst, or `path label`. Identities become the labels 0, 1, …
-    in the byte order of their names (lists whose labels are all whole numbers: in the order of the numbers); names.txt
-    holds the name of each. Images are in the byte order of their paths.
+    tabs between the fields. The first line of a list decides which form it has:
 
-    JPEGs of 112×112 pixels are stored byte for byte; others are an error unless --resize is given. Images that do not
-    decode are reported and left out.
+      index label path      im2rec's .lst; the label is a whole number
+      aligned path label    the .lst of InsightFace's face2rec2.py; aligned is 1; a box and points may follow
+      path label            the path ends in .jpg, .jpeg or .png; the label is any text
+      label path            the same the other way round
+
+    Identities become the labels 0, 1, … in the byte order of their names (lists whose labels are all whole numbers: in the
+    order of the numbers); names.txt holds the name of each. Images are in the byte order of their paths.
+
+    JPEGs of --size pixels a side are stored byte for byte; others are an error unless --resize is given. Images that do
+    not decode are reported and left out.
 
       insightface dataset pack faces --output faces_packed
+      insightface dataset pack train.lst --root photos --output faces_packed --resize --minimum-images 3
     """
 
   private var source = ""
   private var output = ""
   private var root: String?
+  private var size = 112
   private var resize = false
   private var quality = 95
   private var strict = false
@@ -34,6 +42,9 @@ struct DatasetPackCommand: Command {
     try b.positional(&source, "SOURCE", help: "a folder of identity folders, or a list file")
     try b.option(&output, "--output", value: "FOLDER", required: true, help: "where the files are written")
     try b.option(&root, "--root", value: "FOLDER", help: "where a list's relative paths start; else the list's folder")
+    try b.option(
+      &size, "--size", value: "N", help: "the width and height of every image", expected: "16 to 1024",
+      where: { (16...1024).contains($0) })
     try b.flag(&resize, "--resize", help: "scale other images (short side), cut their centre, encode them as JPEG")
     try bindQuality(&b, &quality)
     try b.flag(&strict, "--strict", help: "an image that does not decode is an error")
@@ -52,7 +63,8 @@ struct DatasetPackCommand: Command {
     }
     let list = try ImageList(path: source, root: root)
     let packer = DatasetPacker(
-      intake: ImageIntake(resizes: resize, quality: quality), minimumImages: minimumImages, isStrict: strict,
+      intake: ImageIntake(side: size, resizes: resize, quality: quality), minimumImages: minimumImages,
+      isStrict: strict,
       threads: threads)
     let progress = ProgressLine()
     let began = seconds()

@@ -68,10 +68,7 @@ public struct RecordSummary: Sendable {
     identityCount = counts.count
     minimumImages = counts.first ?? 0
     maximumImages = counts.last ?? 0
-    let middle = counts.count / 2
-    medianImages =
-      counts.isEmpty
-      ? 0 : counts.count % 2 == 1 ? Double(counts[middle]) : Double(counts[middle - 1] + counts[middle]) / 2
+    medianImages = median(ofSorted: counts)
     firstSizes = sizes
     unreadableCount = unreadable
     hasIndex = exists(indexPath(for: path))
@@ -86,6 +83,10 @@ public struct VerificationSummary: Sendable {
   public let pairCount: Int
   /// Pairs of one person.
   public let sameCount: Int
+  /// The pickle protocol that the file names, 2 to 5; nil for protocols 0 and 1, which name none.
+  public let pickleProtocol: Int?
+  /// Images stored as arrays of pixels; all others are JPEG or PNG files.
+  public let pixelArrayCount: Int
   /// The sizes of the first images and how many of them have each.
   public let firstSizes: [PixelSize: Int]
 
@@ -98,6 +99,9 @@ public struct VerificationSummary: Sendable {
     self.path = path
     pairCount = set.isSame.count
     sameCount = set.isSame.count { $0 }
+    let front = try PositionedFile(path: path).read(count: 2, at: 0)
+    pickleProtocol = front[0] == 0x80 ? Int(front[1]) : nil
+    pixelArrayCount = set.images.count { if case .pixels = $0 { true } else { false } }
     var sizes: [PixelSize: Int] = [:]
     for image in set.images.prefix(RecordSummary.sampleCount) {
       switch image {
@@ -109,6 +113,59 @@ public struct VerificationSummary: Sendable {
     }
     firstSizes = sizes
   }
+}
+
+/// What a folder of identity folders holds, told without decoding its images.
+public struct FolderSummary: Sendable {
+  /// The folder.
+  public let path: String
+  /// How many files are images by their names.
+  public let imageCount: Int
+  /// How many identity folders hold images.
+  public let identityCount: Int
+  /// The images per identity: fewest, median, most.
+  public let imagesPerIdentity: (least: Int, median: Double, most: Int)
+  /// Identity folders without images.
+  public let emptyFolderCount: Int
+  /// Files that are no images by their names.
+  public let otherFileCount: Int
+  /// The sizes of the first images and how many of them have each.
+  public let firstSizes: [PixelSize: Int]
+  /// Images among the first whose size could not be read.
+  public let unreadableCount: Int
+
+  /// The sizes, `112×112 (16)`.
+  public var firstSizesText: String { describe(firstSizes) }
+
+  /// Looks into the folders below `path`.
+  ///
+  /// Throws `.notFound` where there are no identity folders with images.
+  public init(path: String) throws(FormatError) {
+    let list = try ImageList(folder: path)
+    let counts = list.identities.map(\.paths.count).filter { $0 > 0 }.sorted()
+    var sizes: [PixelSize: Int] = [:]
+    var unreadable = 0
+    for file in list.identities.lazy.flatMap(\.paths).prefix(RecordSummary.sampleCount) {
+      // A file that cannot be read is what a check reports; here it is counted with those that do not decode.
+      let size = (try? contents(file)).flatMap { bytes in bytes.withUnsafeBytes { pixelSize($0) } }
+      if let size { sizes[size, default: 0] += 1 } else { unreadable += 1 }
+    }
+    self.path = path
+    imageCount = list.imageCount
+    identityCount = counts.count
+    imagesPerIdentity = (counts.first ?? 0, median(ofSorted: counts), counts.last ?? 0)
+    emptyFolderCount = list.identities.count - counts.count
+    otherFileCount = list.otherFileCount
+    firstSizes = sizes
+    unreadableCount = unreadable
+  }
+}
+
+/// 0 where there are none.
+private func median(ofSorted counts: [Int]) -> Double {
+  guard !counts.isEmpty else { return 0 }
+  let middle = counts.count / 2
+  return counts.count % 2 == 1 ? Double(counts[middle]) : Double(counts[middle - 1] + counts[middle]) / 2
 }
 
 /// Columns and rows of a JPEG by its header, of a PNG by decoding it; nil where they cannot be read.

@@ -148,6 +148,69 @@ private func packed(_ scratch: Scratch) throws -> String {
     #expect(throws: FormatError.self) { try ImageList(path: empty) }
   }
 
+  @Test func `The reference's list and the label in front of the path`() throws {
+    let scratch = Scratch()
+    _ = try people(scratch)
+    let box = "\t1\t2\t110\t111"
+    let points = String(repeating: "\t3.5", count: 10)
+    let reference = try scratch.put(
+      "1\tpeople/bob/bob_0001.jpg\t10\n1\tpeople/Alice/Alice_0001.jpg\t9\(box)\n"
+        + "1\tpeople/Alice/Alice_0002.jpg\t9\(box)\(points)\n", "a.lst")
+    let list = try ImageList(path: reference)
+    #expect(list.identities.map(\.name) == ["9", "10"] && list.identities.map(\.paths.count) == [2, 1])
+    #expect(try DatasetPacker().pack(list, to: "\(scratch.path)/a").imageCount == 3)
+    let turned = try scratch.put("b\tbob/bob_0001.jpg\na.png\tAlice/Alice_0001\nc\t1.PNG\n", "b.txt")
+    let byLabel = try ImageList(path: turned, root: "/r")
+    #expect(byLabel.identities.map(\.name) == ["a.png", "b", "c"])
+    #expect(byLabel.identities.map(\.paths) == [["/r/Alice/Alice_0001"], ["/r/bob/bob_0001.jpg"], ["/r/1.PNG"]])
+    #expect(
+      try ImageList(path: scratch.put("im/1\tb\nim/2\t a\n", "c.txt"), root: "/r").identities.map(\.name) == [
+        " a", "b",
+      ])
+    for (text, line) in [
+      ("1\tx.jpg\t1\n0\ty.jpg\t1\n", 2), ("2\tx.jpg\t1\n", 1), ("1\tx.jpg\t1\n1\ty.jpg\t1\t2\n", 2),
+      ("1\tx.jpg\t1\t1\t2\t3\tx\n", 1), ("1\tx.jpg\t1.5\n", 1), ("x.jpg\ty.jpg\n", 1), ("1\t2\t3\n", 1),
+      ("0\t1\tx.jpg\n1\ty.jpg\t1\n", 2), ("a\tx.jpg\n\ty.jpg\n", 2), ("just text\n", 1),
+    ] {
+      let path = try scratch.put(text, "bad.txt")
+      #expect("\(text)") { try ImageList(path: path) } throws: { ($0 as? FormatError)?.line == line }
+    }
+  }
+
+  @Test func `What folders and verification sets hold is told`() throws {
+    let scratch = Scratch()
+    _ = try people(scratch)
+    try scratch.put(try picture(3, width: 40, height: 30).png(), "people/bob/b.png")
+    try scratch.put("text", "people/zoe/note.txt")
+    try scratch.put("text", "people/Alice/c.jpg")
+    let folder = try FolderSummary(path: "\(scratch.path)/people")
+    #expect(folder.imageCount == 8 && folder.identityCount == 3 && folder.emptyFolderCount == 1)
+    #expect(folder.imagesPerIdentity == (2, 3, 3) && folder.otherFileCount == 1 && folder.unreadableCount == 1)
+    #expect(folder.firstSizes == [PixelSize(width: 112, height: 112): 6, PixelSize(width: 40, height: 30): 1])
+    #expect(throws: FormatError.self) { try FolderSummary(path: "\(scratch.path)/people/bob") }
+
+    let images = [try jpeg(1), try jpeg(2)].map { VerificationImage.encoded($0) }
+    for version in 2...5 {
+      let path = "\(scratch.path)/\(version).bin"
+      try VerificationSet(images: images, isSame: [true]).write(path: path, protocol: version)
+      let set = try VerificationSummary(path: path)
+      #expect(set.pickleProtocol == version && set.pixelArrayCount == 0)
+    }
+  }
+
+  @Test(.enabled(if: realData != nil, realDataMissing))
+  func `The pickles of others are told apart`() throws {
+    let data = try #require(realData)
+    for (name, version, pixels) in [
+      ("lfw-faces/lfw_30pairs_py3_protocol2.bin", 2, 0), ("lfw-faces/lfw_30pairs_py3_protocol4.bin", 4, 0),
+      ("foreign-records/small_lfw.bin", 3, nil),
+    ] as [(String, Int?, Int?)] {
+      let set = try VerificationSummary(path: "\(data)/\(name)")
+      #expect(set.pickleProtocol == version, "\(name)")
+      if let pixels { #expect(set.pixelArrayCount == pixels, "\(name)") }
+    }
+  }
+
   @Test func `What is not there is an error that names it`() throws {
     let scratch = Scratch()
     let missing = "\(scratch.path)/none"

@@ -1,4 +1,5 @@
 import Arguments
+import Formats
 import Glibc
 
 /// The version of the programs.
@@ -11,7 +12,8 @@ func trainingCommand(_ name: String, _ summary: String) -> ForwardedCommand {
     let words = [program, name] + arguments
     var pointers = words.map { strdup($0) } + [nil]
     execv(program, &pointers)
-    throw UsageError("\(program) cannot be started: \(String(cString: strerror(errno)))")
+    let reason = String(cString: strerror(errno))
+    throw FormatError(.io, "the training program cannot be started: \(reason)", path: program, advice: trainingAdvice)
   }
 }
 
@@ -28,6 +30,8 @@ func trainingProgram() throws -> String {
     candidates += String(cString: path).split(separator: ":").map { "\($0)/\(name)" }
   }
   for candidate in candidates where access(candidate, X_OK) == 0 { return candidate }
-  throw UsageError(
-    "the training program \(name) is neither beside this one nor on the PATH; build it with `make build`")
+  throw FormatError(
+    .notFound, "the training program is neither beside this one nor on the PATH", path: name, advice: trainingAdvice)
 }
+
+private let trainingAdvice = "build it with `make build`"

@@ -88,6 +88,7 @@ let tests: [Target] = [
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Formats", "Imaging"]),
+  .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",
     dependencies: [

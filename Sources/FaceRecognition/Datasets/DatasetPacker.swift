@@ -26,7 +26,7 @@ public struct DatasetPacker: Sendable {
     public internal(set) var imageCount = 0
     /// Identities in the record file, whose labels are 0 ..< identityCount.
     public internal(set) var identityCount = 0
-    /// Images that were encoded anew.
+    /// Images in the record file that were encoded anew.
     public internal(set) var encodedCount = 0
     /// Images that do not decode, in the order of the list.
     public internal(set) var skipped: [DatasetProblem] = []
@@ -57,6 +57,7 @@ public struct DatasetPacker: Sendable {
     var names: [String] = []
     // The images of the identity at hand until there are enough of them; from then on they are written at once.
     var pending: [[UInt8]] = []
+    var pendingEncoded = 0
     var current = 0
     var kept = 0
     let least = max(1, minimumImages)
@@ -65,6 +66,7 @@ public struct DatasetPacker: Sendable {
       if kept > 0, kept < least { report.leftOut.append((list.identities[current].name, kept)) }
       if kept == 0, current < list.identities.count { report.leftOut.append((list.identities[current].name, 0)) }
       pending = []
+      pendingEncoded = 0
       kept = 0
       current += 1
     }
@@ -104,7 +106,7 @@ public struct DatasetPacker: Sendable {
           }
           report.skipped.append(DatasetProblem(path: loaded.item.path, offset: nil, message: reason))
         case .taken(let bytes, let isUnchanged):
-          if !isUnchanged { report.encodedCount += 1 }
+          if !isUnchanged { pendingEncoded += 1 }
           kept += 1
           guard kept >= least else {
             pending.append(bytes)
@@ -113,6 +115,8 @@ public struct DatasetPacker: Sendable {
           if kept == least { names.append(list.identities[current].name) }
           for earlier in pending { try writer.append(label: names.count - 1, encoded: earlier) }
           pending = []
+          report.encodedCount += pendingEncoded
+          pendingEncoded = 0
           try writer.append(label: names.count - 1, encoded: bytes)
         }
       })

@@ -99,6 +99,9 @@ private func packed(_ scratch: Scratch) throws -> String {
     #expect(report.leftOut.map(\.name) == ["bob"] && report.leftOut.map(\.images) == [1])
     #expect(try contents("\(output)/names.txt") == Array("Alice\nÅsa\n".utf8))
     #expect(try DatasetCheck().check(path: "\(output)/train.rec").problemCount == 0)
+    // What was encoded anew for an identity that is left out is not in the file and does not count.
+    let small = DatasetPacker(intake: ImageIntake(side: 64, resizes: true), minimumImages: 2)
+    #expect(try small.pack(ImageList(path: "\(scratch.path)/people"), to: "\(scratch.path)/small").encodedCount == 5)
     #expect {
       try DatasetPacker(minimumImages: 4).pack(ImageList(path: "\(scratch.path)/people"), to: output)
     } throws: { "\($0)".contains("nothing to pack") }

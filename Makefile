@@ -31,8 +31,9 @@ test: lint bootstrap ## lint, then run the tests
 test-all: lint bootstrap ## the same with the slow tests
 	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test $(SWIFT_FLAGS)
 
-lint: ## check the sources' form
+lint: ## check the form of the sources, and who imports whom
 	$(SWIFT) format lint --strict -r -p Sources Tests Package.swift
+	@scripts/check-structure
 
 format: ## put the sources into form
 	$(SWIFT) format -i -r -p Sources Tests Package.swift

@@ -166,7 +166,7 @@ import Testing
     return Double(best) / Double(pairs)
   }
 
-  /// Unit vectors of the pixels, averaged over 2×2 blocks to be quick; the cosine hardly changes by it (0.675 for 0.677).
+  /// Unit vectors of the pixels, averaged over 2×2 blocks to be quick; the accuracy hardly changes by it.
   private func vector(_ image: Image, centred: Bool) -> [Float] {
     let half = (try? image.resized(width: 56, height: 56)) ?? image
     var values = half.pixels.map(Float.init)

@@ -41,8 +41,10 @@ func insightface(
   let process = Process()
   let executable = try path ?? #require(program)
   if let limit {
-    process.executableURL = URL(fileURLWithPath: "/bin/bash")
-    process.arguments = ["-c", "ulimit -f \(limit); exec \"$0\" \"$@\"", executable] + arguments
+    // The signal of the limit may come ignored from whatever runs the tests; then the program's own care would not show.
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments =
+      ["--default-signal=XFSZ", "bash", "-c", "ulimit -f \(limit); exec \"$0\" \"$@\"", executable] + arguments
   } else {
     process.executableURL = URL(fileURLWithPath: executable)
     process.arguments = arguments

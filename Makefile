@@ -26,10 +26,10 @@ quickstart: build ## make faces, train on them, verify on held-out identities
 	$(BUILD)/insightface quickstart
 
 test: lint bootstrap ## lint, then run the tests
-	$(SWIFT) test $(SWIFT_FLAGS)
+	$(SWIFT) test --no-parallel $(SWIFT_FLAGS)
 
 test-all: lint bootstrap ## the same with the slow tests
-	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test $(SWIFT_FLAGS)
+	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test --no-parallel $(SWIFT_FLAGS)
 
 lint: ## check the form of the sources, and who imports whom
 	$(SWIFT) format lint --strict -r -p Sources Tests Package.swift

@@ -52,7 +52,7 @@ public struct Speedometer {
     let (accuracy, loss) = means
     printed = (accuracy, loss)
     let text =
-      "Epoch[\(epoch)] Batch [\(max(lastCount, batch - frequent))-\(batch)]\tSpeed: \(fixed(speed, 2)) samples/sec"
+      "Epoch[\(epoch)] Batch [\(batch - frequent)-\(batch)]\tSpeed: \(fixed(speed, 2)) samples/sec"
       + "\tacc=\(fixed(accuracy, 6))\tlossvalue=\(fixed(loss, 6))"
     reset()
     started = now
@@ -67,13 +67,15 @@ public struct Speedometer {
   public var lastMeans: (accuracy: Double, loss: Double) { losses > 0 ? means : printed }
 
   /// The sums in a form that a saved state can hold.
-  public var saved: String { "\(correct) \(images) \(lossSum) \(losses)" }
+  public var saved: String { "\(correct) \(images) \(lossSum) \(losses) \(last) \(isRunning ? 1 : 0)" }
 
-  /// Takes up what `saved` gave.
-  public mutating func restore(_ text: String) {
+  /// Takes up what `saved` gave; the clock starts anew at `now`, so that no line is missing after a resume.
+  public mutating func restore(_ text: String, now: Double) {
     let numbers = text.split(separator: " ").compactMap { Double($0) }
-    guard numbers.count == 4 else { return }
+    guard numbers.count == 6, let batch = Int(exactly: numbers[4]) else { return }
     (correct, images, lossSum, losses) = (numbers[0], numbers[1], numbers[2], numbers[3])
+    (last, lastCount) = (batch, batch)
+    (isRunning, started) = (numbers[5] == 1, now)
   }
 
   /// Forgets the metrics.

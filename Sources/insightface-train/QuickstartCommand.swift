@@ -113,10 +113,8 @@ struct QuickstartCommand: Command {
     let progress = ProgressLine()
     try GeneratedDataset(identities: identities, imagesPerIdentity: images, seed: seed, threads: 2).write(
       to: folder,
-      makeDrawer: {
-        let encoder = try JPEGEncoder()
-        return { try generator.jpeg(identity: $0.identity, index: $0.index, encoder: encoder) }
-      }, progress: { done, total in progress.show("drawing faces: \(done) of \(total)") })
+      draw: { try generator.jpeg(identity: $0.identity, index: $0.index) },
+      progress: { done, total in progress.show("drawing faces: \(done) of \(total)") })
     progress.finish()
     print("drew \(identities * images) faces of \(identities) people into \(folder)")
   }

@@ -18,8 +18,6 @@ struct TrainCommand: Command {
       insightface train --network y1 --loss arcface --dataset emore --dataset-path faces_emore
     """
 
-  private var arguments: [String: String?] = [:]
-  private var network = RecognitionNetwork.y1
   private var networkText = "r100"
   private var lossText = "arcface"
   private var dataset = "emore"

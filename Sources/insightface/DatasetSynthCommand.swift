@@ -62,7 +62,7 @@ struct DatasetSynthCommand: Command {
       if contactSheet != nil { return }
       throw UsageError("--output is missing: name the folder to write to")
     }
-    try makeFolder(output)
+    try makeFolders(output)
     let progress = ProgressLine()
     let began = seconds()
     let plan = GeneratedDataset(
@@ -70,10 +70,7 @@ struct DatasetSynthCommand: Command {
       threads: threads)
     try plan.write(
       to: output,
-      makeDrawer: {
-        let encoder = try JPEGEncoder()
-        return { try generator.jpeg(identity: $0.identity, index: $0.index, encoder: encoder) }
-      },
+      draw: { try generator.jpeg(identity: $0.identity, index: $0.index) },
       progress: { done, total in
         let rest = (seconds() - began) / Double(done) * Double(total - done)
         progress.show("drawing faces: \(done) of \(total), ETA \(clockText(rest))")
@@ -88,7 +85,7 @@ struct DatasetSynthCommand: Command {
   /// `images/NNNNNN.jpg`, and `label.txt` as RetinaFace's WIDER FACE: `# path`, then a line a face: box x y w h, and five
   /// points x y 0.0, and 1.0 (blur free).
   private func writeScenes(_ generator: FaceGenerator, _ output: String, _ progress: ProgressLine) throws {
-    try makeFolder("\(output)/images")
+    try makeFolders("\(output)/images")
     var labels = ""
     for index in 0..<scenes {
       let scene = try generator.scene(index: index, width: 640, height: 480, faces: 1...8)
@@ -107,16 +104,5 @@ struct DatasetSynthCommand: Command {
     progress.finish()
     try AtomicFile.write(labels.utf8, to: "\(output)/label.txt")
     print("\(output)/label.txt: \(scenes) scenes")
-  }
-}
-
-/// Makes a folder and those above it.
-func makeFolder(_ path: String) throws {
-  var partial = path.hasPrefix("/") ? "/" : ""
-  for part in path.split(separator: "/") {
-    partial += (partial.isEmpty || partial.hasSuffix("/") ? "" : "/") + part
-    guard mkdir(partial, 0o777) == 0 || errno == EEXIST else {
-      throw FormatError(.io, "the folder cannot be made: \(String(cString: strerror(errno)))", path: partial)
-    }
   }
 }

@@ -164,7 +164,7 @@ public struct DatasetCheck: Sendable {
     report.byteCount = reader.byteCount
     var file: FaceRecordFile?
     do throws(FormatError) { file = try FaceRecordFile(path: path) } catch { report.add(error) }
-    let hasIndexFile = exists(indexPath(for: path))
+    let hasIndexFile = fileExists(indexPath(for: path))
     if !hasIndexFile { report.notes.append("no \(indexPath(for: path)): the records were found by a scan") }
     let index = file?.index ?? (hasIndexFile ? try? RecordIndex(path: indexPath(for: path)) : nil)
     let property = readProperty(beside: path, &report)
@@ -243,7 +243,7 @@ public struct DatasetCheck: Sendable {
 
   private func readProperty(beside path: String, _ report: inout DatasetReport) -> Property? {
     let propertyPath = "\(folder(of: path))/property"
-    guard exists(propertyPath) else {
+    guard fileExists(propertyPath) else {
       report.notes.append("no property beside the records: training must be told the number of classes")
       return nil
     }

@@ -32,31 +32,10 @@ func folderEntries(_ path: String) throws(FormatError) -> [(name: String, isFold
 /// Byte order, which no locale changes.
 func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
-func isFolder(_ path: String) -> Bool {
-  var status = stat()
-  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-}
-
-func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
-
 /// The folder that a file stands in.
 func folder(of path: String) -> String {
   guard let slash = path.lastIndex(of: "/") else { return "." }
   return slash == path.startIndex ? "/" : String(path[..<slash])
-}
-
-/// The folder is made where it is not there, and those above it.
-func makeFolders(_ path: String) throws(FormatError) {
-  var partial = path.hasPrefix("/") ? "/" : ""
-  for part in path.split(separator: "/") {
-    partial += (partial.isEmpty || partial.hasSuffix("/") ? "" : "/") + part
-    guard mkdir(partial, 0o777) == 0 || errno == EEXIST else {
-      throw FormatError(.io, "the folder cannot be made: \(String(cString: strerror(errno)))", path: partial)
-    }
-  }
-  guard isFolder(path.isEmpty ? "." : path) else {
-    throw FormatError(.unsupported, "a folder is expected, a file stands here", path: path)
-  }
 }
 
 /// The bytes of a whole file of at most 1 GiB.
@@ -104,7 +83,7 @@ public struct DatasetFiles: Sendable, Equatable {
   ///
   /// Throws `.notFound` where nothing stands there, `.unsupported` where it is no data set.
   public init(path: String) throws(FormatError) {
-    guard exists(path) else {
+    guard fileExists(path) else {
       throw FormatError(
         .notFound, "nothing stands here", path: path, advice: "name a folder with train.rec, a .rec file or a .bin file"
       )

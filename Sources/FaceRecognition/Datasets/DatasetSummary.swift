@@ -60,7 +60,7 @@ public struct RecordSummary: Sendable {
       if let size { sizes[size, default: 0] += 1 } else { unreadable += 1 }
     }
     let propertyPath = "\(folder(of: path))/property"
-    property = exists(propertyPath) ? try Property(path: propertyPath) : nil
+    property = fileExists(propertyPath) ? try Property(path: propertyPath) : nil
     self.path = path
     byteCount = file.reader.byteCount
     layout = file.layout
@@ -71,7 +71,7 @@ public struct RecordSummary: Sendable {
     medianImages = median(ofSorted: counts)
     firstSizes = sizes
     unreadableCount = unreadable
-    hasIndex = exists(indexPath(for: path))
+    hasIndex = fileExists(indexPath(for: path))
   }
 }
 

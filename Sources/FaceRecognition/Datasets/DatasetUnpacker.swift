@@ -88,7 +88,7 @@ public struct DatasetUnpacker: Sendable {
   /// Every name must be one folder of its own inside the output folder.
   private static func names(beside path: String) throws(FormatError) -> [String]? {
     let namesPath = namesPath(path)
-    guard exists(namesPath) else { return nil }
+    guard fileExists(namesPath) else { return nil }
     var names: [String] = []
     var lines: [String: Int] = [:]
     for (number, name) in try textLines(namesPath) {
@@ -114,7 +114,7 @@ public struct DatasetUnpacker: Sendable {
   ///
   /// It is not synced, which would cost more than everything else: a second run compares the bytes.
   private static func put(_ bytes: ArraySlice<UInt8>, _ target: String) throws(FormatError) -> Bool {
-    if exists(target) {
+    if fileExists(target) {
       guard try contents(target).elementsEqual(bytes) else {
         throw FormatError(
           .mismatch, "a file with other bytes is there already", path: target, advice: "unpack to another folder")

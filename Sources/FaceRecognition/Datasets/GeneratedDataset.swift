@@ -1,7 +1,5 @@
 import Formats
-import Glibc
 import Jobs
-import Synchronization
 
 /// A data set in InsightFace's layout from a function that draws faces: `train.rec`, `train.idx`, `property`, and a
 /// verification set of people who are not in it.
@@ -64,11 +62,11 @@ public struct GeneratedDataset: Sendable {
   ///
   /// - Parameters:
   ///   - folder: must exist.
-  ///   - makeDrawer: is called once by each thread and gives the function that draws one image as JPEG.
+  ///   - draw: draws one image as JPEG; called on several threads.
   ///   - progress: is told how many of all images are drawn.
   public func write(
     to folder: String, setName: String = "synth",
-    makeDrawer: @escaping @Sendable () throws -> (Request) throws -> [UInt8], progress: (Int, Int) -> Void = { _, _ in }
+    draw: @escaping @Sendable (Request) throws -> [UInt8], progress: (Int, Int) -> Void = { _, _ in }
   ) throws {
     guard identities >= 2, imagesPerIdentity >= 1, heldOutIdentities >= 2, imagesPerHeldOut >= 2, heldOutPairs >= 0
     else {
@@ -82,66 +80,26 @@ public struct GeneratedDataset: Sendable {
     var images: [VerificationImage] = []
     let training = (0..<identities).flatMap { who in (0..<imagesPerIdentity).map { Request(identity: who, index: $0) } }
     let requests = training + held.flatMap { [$0.0, $0.1] }
-    try inOrder(requests, makeDrawer) { (number, bytes) in
-      if number < training.count {
-        try writer.append(label: requests[number].identity, encoded: bytes)
+    var (drawn, given) = (0, 0)
+    let next = { () -> [Request]? in
+      guard given < requests.count else { return nil }
+      defer { given += 64 }
+      return Array(requests[given..<min(requests.count, given + 64)])
+    }
+    try inOrder(threads: threads, next: next, work: { request in Result { try draw(request) } }) { outcome in
+      let bytes = try outcome.get()
+      if drawn < training.count {
+        try writer.append(label: requests[drawn].identity, encoded: bytes)
       } else {
         images.append(.encoded(bytes))
       }
-      progress(number + 1, total)
+      drawn += 1
+      progress(drawn, total)
     }
     try writer.commit()
     try Property(classCount: identities, height: 112, width: 112).write(to: "\(folder)/property")
     if !held.isEmpty {
       try VerificationSet(images: images, isSame: held.map(\.isSame)).write(path: "\(folder)/\(setName).bin")
-    }
-  }
-
-  /// Draws on several threads, a chunk of requests at a time, and hands the images over in their order.
-  private func inOrder(
-    _ requests: [Request], _ makeDrawer: @escaping @Sendable () throws -> (Request) throws -> [UInt8],
-    _ take: (Int, [UInt8]) throws -> Void
-  ) throws {
-    let chunk = 64
-    let chunks = (requests.count + chunk - 1) / chunk
-    struct State {
-      var started = 0
-      var taken = 0
-      var ready: [Int: Result<[[UInt8]], any Error>] = [:]
-      var isStopped = false
-    }
-    let monitor = Monitor(State())
-    let ahead = 4 * max(1, threads)
-    let workers = (0..<max(1, threads)).map { _ in
-      WorkerThread {
-        let drawer = Result { try makeDrawer() }
-        while true {
-          let number = monitor.wait { state -> Int?? in
-            if state.isStopped || state.started == chunks { return .some(nil) }
-            guard state.started < state.taken + ahead else { return nil }
-            state.started += 1
-            return state.started - 1
-          }
-          guard let number else { return }
-          let made = Result {
-            let draw = try drawer.get()
-            return try requests[number * chunk..<min(requests.count, (number + 1) * chunk)].map { try draw($0) }
-          }
-          monitor.with { $0.ready[number] = made }
-        }
-      }
-    }
-    defer {
-      monitor.with { $0.isStopped = true }
-      workers.forEach { $0.join() }
-    }
-    for number in 0..<chunks {
-      let made = monitor.wait { state -> Result<[[UInt8]], any Error>? in
-        guard let made = state.ready.removeValue(forKey: number) else { return nil }
-        state.taken += 1
-        return made
-      }
-      for (i, bytes) in try made.get().enumerated() { try take(number * chunk + i, bytes) }
     }
   }
 }

@@ -110,7 +110,7 @@ public struct ImageList: Sendable {
 
   /// A folder, or a list file.
   public init(path: String, root: String? = nil) throws(FormatError) {
-    guard exists(path) else {
+    guard fileExists(path) else {
       throw FormatError(
         .notFound, "nothing stands here", path: path, advice: "name a folder of identity folders, or a list file")
     }

@@ -107,7 +107,7 @@ public struct PairList: Sendable, Equatable {
   /// Where the image stands below `folder`; nil where it does not.
   private static func find(_ image: Reference, in folder: String) -> String? {
     let stem = "\(folder)/\(image.name)/\(image.name)_\(padded(image.number, 4))"
-    return [".jpg", ".jpeg", ".png"].lazy.map { stem + $0 }.first { exists($0) }
+    return [".jpg", ".jpeg", ".png"].lazy.map { stem + $0 }.first { fileExists($0) }
   }
 
   /// The verification set of these pairs with the images below `folder`, each file's bytes as they are unless `intake`

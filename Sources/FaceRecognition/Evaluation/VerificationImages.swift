@@ -40,7 +40,7 @@ public struct VerificationImages: Sendable {
     progress: (Int) -> Bool = { _ in true }
   ) throws -> (original: EmbeddingMatrix, flipped: EmbeddingMatrix)? {
     let size = 3 * imageSize * imageSize
-    let decoder = try JPEGDecoder()
+    let decoder = try FaceDecoder(size: imageSize)
     let pixels = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: max(1, batchSize) * size)
     defer { pixels.deallocate() }
     var (original, flipped): ([Float], [Float]) = ([], [])
@@ -65,26 +65,15 @@ public struct VerificationImages: Sendable {
 
   /// Decodes one image as the reference's `load_bin`: the short side is brought to size where the width differs.
   private func decode(
-    _ index: Int, _ decoder: JPEGDecoder, into slot: UnsafeMutableBufferPointer<UInt8>
+    _ index: Int, _ decoder: FaceDecoder, into slot: UnsafeMutableBufferPointer<UInt8>
   ) throws(FormatError) {
     do {
       switch pairs.images[index] {
       case .encoded(let bytes):
-        var problem: ImageError?
-        var isDone = false
-        bytes.withUnsafeBytes { raw in
-          do throws(ImageError) {
-            guard raw.starts(with: [0xFF, 0xD8]) else { return }
-            let header = try decoder.header(raw)
-            guard header.width == imageSize && header.height == imageSize else { return }
-            try decoder.decode(raw, into: slot, width: imageSize, height: imageSize)
-            isDone = true
-          } catch {
-            problem = error
-          }
+        let outcome = bytes.withUnsafeBytes { raw in
+          Result { () throws(ImageError) in try decoder.decode(raw, into: slot) }
         }
-        if let problem { throw problem }
-        if !isDone { try fit(Image.decode(bytes), into: slot) }
+        try outcome.get()
       case .pixels(let height, let width, let channels, let values):
         // cv2's order is BGR.
         var rgb: [UInt8] = []
@@ -92,23 +81,12 @@ public struct VerificationImages: Sendable {
         for i in 0..<width * height {
           for c in 0..<3 { rgb.append(channels >= 3 ? values[i * channels + 2 - c] : values[i * channels]) }
         }
-        try fit(Image(width: width, height: height, pixels: rgb), into: slot)
+        try decoder.fit(Image(width: width, height: height, pixels: rgb), into: slot)
       }
     } catch {
       throw FormatError(
         .corrupt, "image \(index) (of pair \(index / 2)): \(error)", path: path,
         advice: "make the set anew, or take the pair out")
     }
-  }
-
-  private func fit(_ image: Image, into slot: UnsafeMutableBufferPointer<UInt8>) throws(ImageError) {
-    let fitted = image.width == imageSize ? image : try image.resizedShort(imageSize)
-    guard fitted.width == imageSize, fitted.height == imageSize else {
-      throw ImageError(
-        .sizeMismatch,
-        message: "the image is \(fitted.width)×\(fitted.height) where \(imageSize)×\(imageSize) is expected",
-        advice: "align the faces to \(imageSize)×\(imageSize) first")
-    }
-    _ = slot.update(fromContentsOf: fitted.pixels)
   }
 }

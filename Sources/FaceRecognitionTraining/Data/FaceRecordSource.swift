@@ -1,3 +1,4 @@
+import FaceRecognition
 import Formats
 import Imaging
 import Jobs
@@ -51,7 +52,7 @@ public struct FaceRecordSource: SampleSource {
 
   /// A decoder and a buffer for one thread.
   public func makeReader() throws -> any SampleReader {
-    Reader(self, try JPEGDecoder())
+    Reader(self, try FaceDecoder(size: imageSize))
   }
 
   /// The labels' range: every identity's first image where the file has identity records, every image otherwise.
@@ -91,10 +92,10 @@ public struct FaceRecordSource: SampleSource {
 
   private final class Reader: SampleReader {
     private let source: FaceRecordSource
-    private let decoder: JPEGDecoder
+    private let decoder: FaceDecoder
     private var buffer = RecordBuffer()
 
-    init(_ source: FaceRecordSource, _ decoder: JPEGDecoder) {
+    init(_ source: FaceRecordSource, _ decoder: FaceDecoder) {
       self.source = source
       self.decoder = decoder
     }
@@ -113,7 +114,7 @@ public struct FaceRecordSource: SampleSource {
       }
       do {
         try buffer.bytes.withUnsafeBytes { all in
-          try decode(UnsafeRawBufferPointer(rebasing: all[face.encoded]), pixels)
+          try decoder.decode(UnsafeRawBufferPointer(rebasing: all[face.encoded]), into: pixels)
         }
       } catch let error as ImageError {
         throw error.located(path: source.file.path, offset: UInt64(try source.file.offset(at: position)))
@@ -123,25 +124,6 @@ public struct FaceRecordSource: SampleSource {
       }
       if source.augmentation.cutoff > 0 && random.next(below: 2) == 1 { cut(pixels, &random) }
       return label
-    }
-
-    private func decode(
-      _ encoded: UnsafeRawBufferPointer, _ pixels: UnsafeMutableBufferPointer<UInt8>
-    ) throws(ImageError) {
-      let size = source.imageSize
-      if encoded.starts(with: [0xFF, 0xD8]) {
-        let header = try decoder.header(encoded)
-        if header.width == size && header.height == size {
-          return try decoder.decode(encoded, into: pixels, width: size, height: size)
-        }
-      }
-      let image = try Image.decode(encoded).resizedShort(size)
-      guard image.width == size, image.height == size else {
-        throw ImageError(
-          .sizeMismatch, message: "the image is \(image.width)×\(image.height) after its short side became \(size)",
-          advice: "align the faces to \(size)×\(size) before packing them")
-      }
-      _ = pixels.update(fromContentsOf: image.pixels)
     }
 
     /// A square around a random centre becomes grey, as the reference's cutoff does.

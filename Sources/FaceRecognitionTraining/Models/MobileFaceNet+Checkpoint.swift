@@ -26,8 +26,8 @@ extension MobileFaceNet.Configuration {
         "the checkpoint is not a MobileFaceNet of InsightFace (no res_3_block0…); networks that this program can run are "
           + RecognitionNetwork.allCases.map(\.rawValue).joined(separator: ", "))
     }
+    // Without units at 56 pixels there is one plain depthwise convolution, which the reference writes as 1.
     blocks = [max(1, counts[0])] + counts.dropFirst()
-    if counts[0] == 1 { blocks[0] = 1 }
     for node in graph.nodes {
       switch node.operation {
       case .fullyConnected(let layer): embeddingSize = layer.units

@@ -120,16 +120,11 @@ public struct RecognitionConfiguration: Sendable {
     } catch {
       throw ConfigurationError("\(origin): \(key)=\(text): \(error)")
     }
-    try assign(key, value, origin)
+    set(key, value)
   }
 
   /// Sets a key to a value that has its type already.
   public mutating func set(_ key: String, _ value: PythonValue) {
-    values[key] = value
-    given.insert(key)
-  }
-
-  private mutating func assign(_ key: String, _ value: PythonValue, _ origin: String) throws(ConfigurationError) {
     values[key] = value
     given.insert(key)
     // The two names of one thing.

@@ -136,7 +136,7 @@ public final class RecognitionTrainer {
       start = BatchPosition(epoch: try state.integer("epoch"), batch: try state.integer("batch"))
       savedCount = try state.integer("saved_count")
       highest = try HighestAccuracy(state)
-      speedometer.restore(try state.note("speedometer"))
+      speedometer.restore(try state.note("speedometer"), now: seconds())
       if try EventLogTruncation.truncate(folder: folder, afterStep: Int64(step)).removedEventCount > 0 {
         log.note("note: events after step \(step) were taken out of the event files")
       }

@@ -26,9 +26,6 @@ public struct TrainingOptions: Sendable {
   public var scaleWarmup = 0
   /// Steps over which the learning rate grows from nearly none to whole; 0: whole from the first.
   public var learningRateWarmup = 0
-  /// Whether `max_steps` ends the run after that many steps exactly (the reference does one more).
-  public var stopsAtMaxSteps = true
-
   /// The defaults.
   public init() {}
 }

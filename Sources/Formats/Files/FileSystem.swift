@@ -23,7 +23,7 @@ func openRegularFile(_ path: String) throws(FormatError) -> (descriptor: Int32, 
 }
 
 /// Whether something stands at `path`.
-func fileExists(_ path: String) -> Bool {
+public func fileExists(_ path: String) -> Bool {
   access(path, F_OK) == 0
 }
 
@@ -37,4 +37,24 @@ func splitPath(_ path: String) -> (folder: String, name: String) {
 /// Removes a file; it is fine if there was none.
 func removeFile(_ path: String) throws(FormatError) {
   guard unlink(path) == 0 || errno == ENOENT else { throw .system(errno, "removing the old file", path: path) }
+}
+
+/// The folder is made where it is not there, and those above it.
+public func makeFolders(_ path: String) throws(FormatError) {
+  var partial = path.hasPrefix("/") ? "/" : ""
+  for part in path.split(separator: "/") {
+    partial += (partial.isEmpty || partial.hasSuffix("/") ? "" : "/") + part
+    guard mkdir(partial, 0o777) == 0 || errno == EEXIST else {
+      throw FormatError(.io, "the folder cannot be made: \(String(cString: strerror(errno)))", path: partial)
+    }
+  }
+  guard isFolder(path.isEmpty ? "." : path) else {
+    throw FormatError(.unsupported, "a folder is expected, a file stands here", path: path)
+  }
+}
+
+/// Whether a folder stands at `path`.
+public func isFolder(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }

@@ -87,7 +87,7 @@ private func packed(_ scratch: Scratch) throws -> String {
     #expect {
       try DatasetPacker(isStrict: true).pack(list, to: "\(scratch.path)/strict")
     } throws: { ($0 as? FormatError)?.path?.hasSuffix("Alice/cut.jpeg") == true }
-    #expect(!exists("\(scratch.path)/strict/train.rec") && !exists("\(scratch.path)/strict/property"))
+    #expect(!fileExists("\(scratch.path)/strict/train.rec") && !fileExists("\(scratch.path)/strict/property"))
   }
 
   @Test func `Identities with few images are left out and labels stay without gaps`() throws {
@@ -236,7 +236,7 @@ private func packed(_ scratch: Scratch) throws -> String {
     }
     unlink("\(output)/names.txt")
     _ = try DatasetUnpacker().unpack(path: "\(output)/train.rec", to: "\(scratch.path)/out2")
-    #expect(exists("\(scratch.path)/out2/0000002/0000002_0003.jpg"))
+    #expect(fileExists("\(scratch.path)/out2/0000002/0000002_0003.jpg"))
   }
 }
 

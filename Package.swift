@@ -92,7 +92,8 @@ let tests: [Target] = [
   .testTarget(
     name: "FaceRecognitionTrainingTests",
     dependencies: [
-      "FaceRecognitionTraining", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Jobs",
+      "FaceRecognitionTraining", "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog",
+      "Jobs",
     ]),
 ]
 

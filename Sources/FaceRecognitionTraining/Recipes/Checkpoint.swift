@@ -93,7 +93,8 @@ public struct Checkpoint {
     let shape = graph.inputs.first?.shape.dimensions.map(\.fixed) ?? []
     guard shape.count == 4, shape[1] == 3, let rows = shape[2], shape[3] == rows else {
       throw ConfigurationError(
-        "\(location.symbolPath): the network takes \(graph.inputs.first?.shape.description ?? "nothing"), not square RGB images")
+        "\(location.symbolPath): the network takes \(graph.inputs.first?.shape.description ?? "nothing"), not square RGB images"
+      )
     }
     return rows
   }

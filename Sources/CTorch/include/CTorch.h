@@ -45,6 +45,8 @@ bool ct_grad_enabled(void);
 void ct_set_grad_enabled(bool on);
 const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
+/// Lets malloc keep what is freed instead of handing it back to the system, page by page, at every step.
+void ct_keep_freed_memory(void);
 
 // Generators (mt19937 on the CPU, Philox on CUDA)
 ct_generator_t ct_generator(uint64_t seed, ct_device device, char **error);

@@ -57,6 +57,7 @@ public final class RecognitionTrainer {
     self.observer = observer
     if let threads = options.threads { Torch.threadCount = threads }
     Torch.useDeterministicAlgorithms(true)
+    Torch.keepFreedMemory()
 
     let dataset = configuration.string("dataset_path")
     try Self.completeClassCount(&configuration, dataset)

@@ -152,6 +152,12 @@ ct_tensor_t ct_dropout(ct_tensor_t x, double rate, ct_generator_t generator, cha
 /// running statistics.
 ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
                           ct_tensor_t slope, bool training, bool update, double momentum, double eps, char **error);
+/// The same, then a convolution with `weight` [O, C / groups, kH, kW]; the normalised tensor is not kept for the backward
+/// pass but computed again.
+ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
+                           ct_tensor_t slope, bool training, bool update, double momentum, double eps,
+                           ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2], const int64_t padding[2],
+                           const int64_t dilation[2], int64_t groups, char **error);
 
 // Autograd
 void ct_set_requires_grad(ct_tensor_t tensor, bool on, char **error);

@@ -200,7 +200,9 @@ public final class VerificationSetWriter {
     try writer.begin(imageCount: 2 * isSame.count)
   }
 
-  /// The next image: a JPEG or PNG file. Images 2i and 2i + 1 are pair i.
+  /// Appends the next image, a JPEG or PNG file.
+  ///
+  /// Images 2i and 2i + 1 are pair i.
   public func append(encoded: [UInt8]) throws(FormatError) {
     guard written < 2 * isSame.count else { throw mismatch(written + 1) }
     try writer.append(image: encoded)

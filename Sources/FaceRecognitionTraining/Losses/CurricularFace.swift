@@ -9,10 +9,11 @@ import Torch
 /// s = 64, m = 0.5, as in the authors' code.
 final class CurricularFaceHead: CosineSoftmaxHead {
   private let margin: Double
+  private let rate: Double
   private let t: Tensor
 
-  init(_ settings: HeadSettings, scale: Double = 64, margin: Double = 0.5) {
-    self.margin = margin
+  init(_ settings: HeadSettings, scale: Double = 64, margin: Double = 0.5, rate: Double = 0.01) {
+    (self.margin, self.rate) = (margin, rate)
     t = .zeros([1], dtype: settings.dtype, device: settings.device)
     super.init(settings, scale: scale)
   }
@@ -23,7 +24,7 @@ final class CurricularFaceHead: CosineSoftmaxHead {
   override func logits(_ cosines: Cosines) -> MarginLogits {
     let m = margin * progress.marginShare
     let (moved, slope) = angularMargin(cosines.own, shift: m)
-    t.copy(from: t * 0.99 + cosines.own.clamped(-1, 1).mean() * 0.01)
+    t.copy(from: t * (1 - rate) + cosines.own.clamped(-1, 1).mean() * rate)
     let cosine = cosines.all
     let isHard = cosine .> moved
     let isNear = cosines.own .> cos(.pi - m)

@@ -54,9 +54,7 @@ import Torch
 
   /// What a head remembers is part of a saved state and of a whole checkpoint: a cut run ends as a whole one.
   @Test(arguments: ["curricularface", "adaface", "elasticface-arc"])
-  func stateHoldsWhatHeadsRemember(name: String)
-    throws
-  {
+  func stateHoldsWhatHeadsRemember(name: String) throws {
     struct Stop: Error {}
     let loss = try #require(RecognitionLoss(rawValue: name))
     var options = TrainingOptions.oneThread

@@ -101,8 +101,7 @@ import Training
   private func settings(_ steps: Int) -> [String: String] {
     [
       "max_steps": "\(steps)", "per_batch_size": "6", "triplet_bag_size": "8", "images_per_identity": "2",
-      "lr": "0.005",
-      "triplet_alpha": "1", "frequent": "1",
+      "lr": "0.005", "triplet_alpha": "1", "frequent": "1",
     ]
   }
 

@@ -48,11 +48,12 @@ final class TripletFeed: BatchFeed {
   ///
   /// - Parameters:
   ///   - plain: the same samples without augmentation.
-  ///   - state: what an earlier feed noted.
+  ///   - state: what an earlier feed noted, and the file that holds it.
   ///   - embed: embeddings [N, D] of a batch in evaluation mode, outside of any recorded computation.
   init(
     _ source: FaceRecordSource, plain: FaceRecordSource, settings: Settings, start: BatchPosition,
-    state: TrainingState.Reader?, embed: @escaping (LoadedBatch) throws -> Tensor, log: @escaping (String) -> Void
+    state: (reader: TrainingState.Reader, path: String)?, embed: @escaping (LoadedBatch) throws -> Tensor,
+    log: @escaping (String) -> Void
   ) throws {
     guard let identities = try source.identities()?.filter({ !$0.isEmpty }) else {
       throw FormatError(
@@ -72,24 +73,27 @@ final class TripletFeed: BatchFeed {
     self.embed = embed
     self.log = log
     if let state {
-      progress.round = try state.integer("triplet_round")
-      progress.cursor = try state.integer("triplet_cursor")
-      progress.bags = try state.integer("triplet_bags")
-      guard progress.round >= 0, progress.cursor >= 0, progress.bags >= 0 else {
-        throw FormatError(.corrupt, "the state's notes of the triplets are negative", path: source.file.path)
+      progress.round = try state.reader.integer("triplet_round")
+      progress.cursor = try state.reader.integer("triplet_cursor")
+      progress.bags = try state.reader.integer("triplet_bags")
+      let possible = 0..<1 << 48
+      guard possible.contains(progress.round), possible.contains(progress.cursor), possible.contains(progress.bags)
+      else {
+        throw FormatError(
+          .corrupt, "the state's notes of the triplets, \(progress), cannot be", path: state.path)
       }
-      if start.batch > 0 { try restore(try state.tensor("triplet_sequence")) }
+      if start.batch > 0 { try restore(try state.reader.tensor("triplet_sequence"), state.path) }
     }
     log("triplet_seq \(round(progress.round).count)")
   }
 
-  private func restore(_ saved: Tensor) throws {
+  private func restore(_ saved: Tensor, _ path: String) throws {
     let numbers = saved.array(of: Int64.self)
     guard numbers.allSatisfy({ (0..<Int64(source.count)).contains($0) }),
       numbers.count / settings.batchSize > start.batch
     else {
       throw FormatError(
-        .corrupt, "the state's triplets do not fit the record file", path: source.file.path,
+        .corrupt, "the state's triplets do not fit \(source.file.path)", path: path,
         advice: "resume with the data of the interrupted run")
     }
     try begin(numbers.map { UInt32($0) })

@@ -23,8 +23,8 @@ struct TripletMiner {
 
   private static let draw: UInt64 = 0x7472_6970_6C65_74
   private static let order: UInt64 = 0x7368_7566_666C_65
-  /// Anchors, and pairs, whose distances are held at once.
-  private static let block = 256
+  /// Anchors, and pairs, whose distances to a bag of so many faces are held at once: 16 MB.
+  private static func block(_ count: Int) -> Int { max(1, min(256, 2_000_000 / count)) }
 
   /// One triplet for every pair that has candidates, in an order drawn for the bag.
   ///
@@ -59,6 +59,7 @@ struct TripletMiner {
   ) {
     let count = identities.count
     guard count > 0 else { return }
+    let block = Self.block(count)
     withoutGrad {
       let device = embeddings.device
       let raw = embeddings.to(.float64)
@@ -70,15 +71,15 @@ struct TripletMiner {
       let far = 1e9
       let barred = Tensor((0..<count).map { excluded.contains($0) ? far : 0 }, shape: [1, count]).to(nil, device)
       let others = squares.transposed() + barred
-      for start in stride(from: 0, to: count, by: Self.block) {
-        let range = start..<min(count, start + Self.block)
+      for start in stride(from: 0, to: count, by: block) {
+        let range = start..<min(count, start + block)
         let pairs = Self.pairs(of: range, identities, excluded)
         guard !pairs.isEmpty else { continue }
         let anchors = rows[range]
         let same = owner.transposed()[range].equals(owner).to(.float64) * far
         let toAll = squares[range] + others - anchors.matmul(rows.transposed()) * 2 + same
-        for first in stride(from: 0, to: pairs.count, by: Self.block) {
-          let chunk = pairs[first..<min(pairs.count, first + Self.block)]
+        for first in stride(from: 0, to: pairs.count, by: block) {
+          let chunk = pairs[first..<min(pairs.count, first + block)]
           let a = Tensor(chunk.map { Int64($0.anchor - start) }).to(nil, device)
           let p = Tensor(chunk.map { Int64($0.positive) }).to(nil, device)
           let difference = anchors.indexSelected(0, a) - rows.indexSelected(0, p)

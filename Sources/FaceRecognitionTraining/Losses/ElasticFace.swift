@@ -8,8 +8,7 @@ import Torch
 ///     ElasticFace-Cos: own cosine → cos θ − E,   E ~ N(0.35, σ²)
 ///
 /// all times s = 64, σ = 0.05. With `plus` the drawn margins are sorted so that the sample farthest from its class centre
-/// has the largest: ElasticFace-Arc+ (the paper's σ 0.0175) and -Cos+ (σ 0.025). A draw is a function of (seed, step,
-/// position in the batch).
+/// has the largest: ElasticFace-Arc+ and -Cos+. A draw is a function of (seed, step, position in the batch).
 final class ElasticFaceHead: CosineSoftmaxHead {
   /// What the margin is added to.
   enum Kind { case arc, cos }

@@ -81,7 +81,10 @@ extension RecognitionTrainer {
     for (source, target) in report.renamed.prefix(20) { log.note("note: \(source) is \(target) here") }
     for parameter in head.parameters + head.buffers {
       guard let stored = checkpoint.others[parameter.name] else {
-        log.note("note: the checkpoint has no \(parameter.name): the head starts from random weights")
+        let isWeight = head.parameters.contains { $0.name == parameter.name }
+        log.note(
+          "note: the checkpoint has no \(parameter.name): "
+            + (isWeight ? "the head starts from random weights" : "it starts anew"))
         continue
       }
       guard stored.shape == parameter.tensor.shape else {
@@ -114,6 +117,10 @@ extension RecognitionTrainer {
     _ c: RecognitionConfiguration, _ options: TrainingOptions, _ source: FaceRecordSource,
     _ network: any EmbeddingNetwork, start: BatchPosition, state: TrainingState.Reader?, log: RunLog
   ) throws -> any BatchFeed {
+    let statePath = "\(folder(c))/state.safetensors"
+    guard start.epoch >= 0, start.batch >= 0 else {
+      throw FormatError(.corrupt, "the state's place (\(start.epoch), \(start.batch)) is negative", path: statePath)
+    }
     let threads = options.decodeThreads ?? decodeThreads()
     let batchSize = c.int("per_batch_size")
     guard c.recognitionLoss.isTriplet else {
@@ -131,7 +138,7 @@ extension RecognitionTrainer {
         alpha: c.double("triplet_alpha"), largestPositive: c.double("triplet_max_ap"), seed: options.seed),
       decodeThreads: threads, isStrict: options.isStrict)
     return try TripletFeed(
-      source, plain: plain, settings: settings, start: start, state: state,
+      source, plain: plain, settings: settings, start: start, state: state.map { ($0, statePath) },
       embed: { batch in
         let wasTraining = network.isTraining
         network.setTraining(false)

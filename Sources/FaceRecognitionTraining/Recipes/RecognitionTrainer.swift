@@ -278,7 +278,7 @@ public final class RecognitionTrainer {
   }
 
   private func notFinite(_ loss: Double) -> ConfigurationError {
-    let named = network.parameters + network.buffers + head.parameters
+    let named = network.parameters + network.buffers + head.parameters + head.buffers
     let first = firstNotFinite(named.map(\.tensor)).map { named[$0].name }
     return ConfigurationError(
       "the loss became \(loss) at step \(step)" + (first.map { "; the first tensor that is not finite is \($0)" } ?? "")

@@ -90,7 +90,8 @@ struct Head {
     xGradient.div_(sum.unsqueeze(1)).mul_(scale / N);
 
     at::Tensor logSum = maximum + sum.log();
-    at::Tensor own = ((target - logSum).exp() - 1) * slope / (double)N;
+    at::Tensor logit = ((target - logSum).exp() - 1) / (double)N;
+    at::Tensor own = logit * slope;
     b.log_sum = logSum.const_data_ptr<float>();
     b.own_gradient = own.const_data_ptr<float>();
     at::Tensor buffer = momentum.defined() ? at::empty({block, D}, options) : at::Tensor();
@@ -107,7 +108,7 @@ struct Head {
     results[0] = take(logSum - target);
     results[1] = take(best);
     results[2] = take(xGradient);
-    results[3] = take(own);
+    results[3] = take(logit);
   }
 };
 

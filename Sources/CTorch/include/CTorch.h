@@ -171,7 +171,7 @@ void ct_backward(ct_tensor_t tensor, ct_tensor_t gradient, char **error);
 /// x [N, D] normalised embeddings; labels int64 [N]; target [N] the own class's logit with margin; slope [N] its
 /// derivative by the cosine; weight [K, D]. With `momentum` [K, D] the weight takes a step of SGD, else `gradient` [K, D]
 /// receives d loss / d weight. Gives the N losses, the N best classes (int64), d loss / d x without the own classes' part,
-/// and d loss / d cosine of the own class [N].
+/// and d loss / d logit of the own class [N].
 void ct_margin_softmax(ct_tensor_t x, ct_tensor_t labels, ct_tensor_t target, ct_tensor_t slope, ct_tensor_t weight,
                        ct_tensor_t momentum, ct_tensor_t gradient, double scale, double eps, double lr, double mom,
                        double wd, ct_tensor_t results[4], char **error);

@@ -50,6 +50,19 @@ public struct FaceRecordSource: SampleSource {
   /// 3 · imageSize².
   public var sampleSize: Int { 3 * imageSize * imageSize }
 
+  /// The samples of each identity, by their numbers in this source; nil where the file has no identity records.
+  public func identities() throws(FormatError) -> [Range<Int>]? {
+    guard let ranges = try file.identityRanges() else { return nil }
+    guard let kept else { return ranges }
+    var (next, groups) = (0, [Range<Int>]())
+    for range in ranges {
+      guard let start = range.first, next < kept.count, Int(kept[next]) == start else { continue }
+      groups.append(next..<next + range.count)
+      next += range.count
+    }
+    return groups
+  }
+
   /// A decoder and a buffer for one thread.
   public func makeReader() throws -> any SampleReader {
     Reader(self, try FaceDecoder(size: imageSize))

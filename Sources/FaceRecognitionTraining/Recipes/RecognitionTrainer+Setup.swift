@@ -58,9 +58,7 @@ extension RecognitionTrainer {
     if options.learningRateWarmup > 0 {
       log.note("note: the learning rate grows over the first \(options.learningRateWarmup) steps")
     }
-    if options.marginGradient == .straightThrough {
-      log.note("note: the margin's gradient is straight-through, as in arcface_torch")
-    }
+    if let gradient = options.marginGradient { log.note("note: the margin's gradient is \(gradient.rawValue)") }
   }
 
   /// The network by its name; the configuration was made for one of them.
@@ -83,19 +81,6 @@ extension RecognitionTrainer {
       momentum: c.double("bn_mom"))
   }
 
-  static func head(_ c: RecognitionConfiguration, _ options: TrainingOptions, _ generator: Generator) -> any Head {
-    let (classes, size) = (c.int("num_classes"), c.int("emb_size"))
-    let (momentum, decay) = (c.double("mom"), c.double("wd"))
-    if c.string("loss_name") == "softmax" {
-      return SoftmaxHead(
-        classCount: classes, embeddingSize: size, hasBias: !c.bool("fc7_no_bias"), momentum: momentum,
-        weightDecay: decay, device: options.device, generator: generator)
-    }
-    return MarginSoftmaxHead(
-      classCount: classes, embeddingSize: size, margin: c.margin, marginGradient: options.marginGradient,
-      momentum: momentum, weightDecay: decay, device: options.device, generator: generator)
-  }
-
   /// Fills network and, where the checkpoint has one that fits, head.
   static func loadPretrained(
     _ c: RecognitionConfiguration, _ options: TrainingOptions, _ network: TrainableNetwork,
@@ -107,9 +92,12 @@ extension RecognitionTrainer {
     let report = try network.load(checkpoint, allowMissing: options.allowMissing)
     log.note("note: \(location.parametersPath): \(report)")
     for (source, target) in report.renamed.prefix(20) { log.note("note: \(source) is \(target) here") }
-    for parameter in head.parameters {
+    for parameter in head.parameters + head.buffers {
       guard let stored = checkpoint.others[parameter.name] else {
-        log.note("note: the checkpoint has no \(parameter.name): the head starts from random weights")
+        let isWeight = head.parameters.contains { $0.name == parameter.name }
+        log.note(
+          "note: the checkpoint has no \(parameter.name): "
+            + (isWeight ? "the head starts from random weights" : "it starts anew"))
         continue
       }
       guard stored.shape == parameter.tensor.shape else {
@@ -135,6 +123,49 @@ extension RecognitionTrainer {
       present = names.filter { $0.hasSuffix(".bin") }.sorted().map { "\(dataset)/\($0)" }
     }
     return try present.map { try VerificationImages(path: $0, imageSize: imageSize) }
+  }
+
+  /// The batches of a run: all faces in a drawn order, or mined triplets.
+  static func feed(
+    _ c: RecognitionConfiguration, _ options: TrainingOptions, _ source: FaceRecordSource,
+    _ network: TrainableNetwork, start: BatchPosition, state: TrainingState.Reader?, log: RunLog
+  ) throws -> any BatchFeed {
+    let statePath = "\(folder(c))/state.safetensors"
+    guard start.epoch >= 0, start.batch >= 0 else {
+      throw FormatError(.corrupt, "the state's place (\(start.epoch), \(start.batch)) is negative", path: statePath)
+    }
+    let threads = options.decodeThreads ?? decodeThreads()
+    let batchSize = c.int("per_batch_size")
+    guard c.recognitionLoss.isTriplet else {
+      return try BatchLoader(
+        source, .init(batchSize: batchSize, seed: options.seed, threads: threads, isStrict: options.isStrict),
+        start: start)
+    }
+    let size = source.imageSize
+    let plain = try FaceRecordSource(
+      source.file, imageSize: size, classCount: c.int("num_classes"), augmentation: .init(mirrors: false),
+      minimumImages: c.int("data_images_filter"))
+    let settings = TripletFeed.Settings(
+      batchSize: batchSize, bagSize: c.int("triplet_bag_size"), imagesPerIdentity: c.int("images_per_identity"),
+      miner: TripletMiner(
+        alpha: c.double("triplet_alpha"), largestPositive: c.double("triplet_max_ap"), seed: options.seed),
+      decodeThreads: threads, isStrict: options.isStrict)
+    return try TripletFeed(
+      source, plain: plain, settings: settings, start: start, state: state.map { ($0, statePath) },
+      embed: { batch in
+        let wasTraining = network.isTraining
+        network.setTraining(false)
+        defer { network.setTraining(wasTraining) }
+        return try withoutGrad {
+          try Torch.catching {
+            let images = Tensor(
+              bytes: UnsafeRawBufferPointer(batch.pixels.bytes), shape: [batch.labels.count, size, size, 3],
+              dtype: .uint8
+            ).to(nil, options.device).permuted([0, 3, 1, 2])
+            return network(images)
+          }
+        }
+      }, log: { log.out($0) })
   }
 
   /// `MXNET_CPU_WORKER_NTHREADS`, else one thread a core, two at most.

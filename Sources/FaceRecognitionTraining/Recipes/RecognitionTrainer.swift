@@ -26,7 +26,7 @@ public final class RecognitionTrainer {
   private let schedule: StepSchedule
   private let source: FaceRecordSource
   private let sets: [VerificationImages]
-  private let loader: BatchLoader
+  private let loader: any BatchFeed
   private let events: EventWriter
   private let history: RunHistory
 
@@ -62,6 +62,7 @@ public final class RecognitionTrainer {
     let dataset = configuration.string("dataset_path")
     try Self.completeClassCount(&configuration, dataset)
     try configuration.validate()
+    try configuration.validateLoss(options)
     self.configuration = configuration
 
     folder = Self.folder(configuration)
@@ -92,7 +93,7 @@ public final class RecognitionTrainer {
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }
-    head = Self.head(configuration, options, generator)
+    head = configuration.recognitionLoss.head(configuration, options, generator)
     if state == nil, !configuration.string("pretrained").isEmpty {
       try Self.loadPretrained(configuration, options, network, head, log)
     }
@@ -146,12 +147,7 @@ public final class RecognitionTrainer {
     }
     history = try RunHistory(path: "\(folder)/history.csv", keptSteps: step)
     events = try EventWriter(folder: folder)
-    loader = try BatchLoader(
-      source,
-      .init(
-        batchSize: configuration.int("per_batch_size"), seed: options.seed,
-        threads: options.decodeThreads ?? Self.decodeThreads(), isStrict: options.isStrict),
-      start: start)
+    loader = try Self.feed(configuration, options, source, network, start: start, state: state, log: log)
     if let state {
       try state.restore(stateTensors())
       log.note("note: resumed after step \(step) (epoch \(start.epoch), batch \(start.batch)) from \(statePath)")
@@ -174,6 +170,7 @@ public final class RecognitionTrainer {
     let began = seconds()
     let firstStep = step
     while limit == 0 || step < limit {
+      try loader.prepare()
       if let signal = StopSignal.pending {
         try saveState()
         log.note("note: signal \(signal): the state is saved after step \(step); --resume goes on from there")
@@ -204,15 +201,14 @@ public final class RecognitionTrainer {
         bytes: UnsafeRawBufferPointer(batch.pixels.bytes), shape: [batch.labels.count, size, size, 3], dtype: .uint8
       ).to(nil, options.device).permuted([0, 3, 1, 2])
       let labels = Tensor(batch.labels).to(nil, options.device)
-      if let margined = head as? MarginSoftmaxHead { margined.margin = margin(step + 1) }
+      head.prepare(headProgress(step + 1))
       var draws = CounterRandom(options.seed, UInt64(step))
       network.dropoutKey = draws.next()
       let embeddings = network(images)
-      let result = head.backward(embeddings.detached(), labels)
+      let result = head.step(embeddings.detached(), labels, learningRate: rate)
       embeddings.backward(result.embeddingGradient)
       optimizer.step(learningRate: rate)
       network.clearGradients()
-      head.update(learningRate: rate)
       return (result.loss.item, result.correct.item)
     }
   }
@@ -223,13 +219,10 @@ public final class RecognitionTrainer {
     return step < warmup ? rate * Double(step) / Double(warmup) : rate
   }
 
-  private func margin(_ step: Int) -> Margin {
-    var margin = configuration.margin
-    if step < options.marginWarmup { margin = margin.grown(Double(step) / Double(options.marginWarmup)) }
-    if step < options.scaleWarmup {
-      margin.scale *= 0.25 + 0.75 * Double(step) / Double(options.scaleWarmup)
-    }
-    return margin
+  private func headProgress(_ step: Int) -> HeadProgress {
+    func share(_ warmup: Int) -> Double { step < warmup ? Double(step) / Double(warmup) : 1 }
+    return HeadProgress(
+      step: step, marginShare: share(options.marginWarmup), scaleShare: 0.25 + 0.75 * share(options.scaleWarmup))
   }
 
   /// The reference's batch-end callback: learning rate, speed, verification, checkpoint, end of an epoch.
@@ -256,14 +249,14 @@ public final class RecognitionTrainer {
   private func writeScalars(_ means: (accuracy: Double, loss: Double), _ speed: Double) throws {
     let s = Int64(step)
     try events.addScalar("train/lossvalue", Float(means.loss), step: s)
-    try events.addScalar("train/acc", Float(means.accuracy), step: s)
+    if !means.accuracy.isNaN { try events.addScalar("train/acc", Float(means.accuracy), step: s) }
     try events.addScalar("train/lr", Float(learningRate(step)), step: s)
     try events.addScalar("train/samples_per_second", Float(speed), step: s)
   }
 
   private func endEpoch(_ epoch: Int) {
     let means = speedometer.lastMeans
-    log.info("Epoch[\(epoch)] Train-acc=\(fixed(means.accuracy, 6))")
+    if !means.accuracy.isNaN { log.info("Epoch[\(epoch)] Train-acc=\(fixed(means.accuracy, 6))") }
     log.info("Epoch[\(epoch)] Train-lossvalue=\(fixed(means.loss, 6))")
     log.info("Epoch[\(epoch)] Time cost=\(fixed(seconds() - epochBegan, 3))")
     log.out("call reset()")
@@ -289,7 +282,7 @@ public final class RecognitionTrainer {
   }
 
   private func notFinite(_ loss: Double) -> ConfigurationError {
-    let named = network.parameters + network.buffers + head.parameters
+    let named = network.parameters + network.buffers + head.parameters + head.buffers
     let first = firstNotFinite(named.map(\.tensor)).map { named[$0].name }
     return ConfigurationError(
       "the loss became \(loss) at step \(step)" + (first.map { "; the first tensor that is not finite is \($0)" } ?? "")
@@ -335,14 +328,14 @@ public final class RecognitionTrainer {
     let location = CheckpointLocation(prefix: "\(folder)/model", epoch: number)
     try Checkpoint.save(
       graph, weights: network.parameters, buffers: network.buffers,
-      head: configuration.bool("ckpt_embedding") ? [] : head.parameters, to: location)
+      head: configuration.bool("ckpt_embedding") ? [] : head.parameters + head.buffers, to: location)
     log.info("Saved checkpoint to \"\(location.parametersPath)\"")
   }
 
   // MARK: State
 
   private func stateTensors() -> [NamedTensor] {
-    var tensors = network.parameters + network.buffers + head.parameters
+    var tensors = network.parameters + network.buffers + head.parameters + head.buffers
     for (parameter, momentum) in zip(optimizer.parameters, optimizer.momenta) {
       tensors.append(NamedTensor("momentum:\(parameter.name)", momentum))
     }
@@ -402,7 +395,8 @@ public final class RecognitionTrainer {
     notes["log_length"] = "\(log.byteCount)"
     notes["speedometer"] = speedometer.saved
     highest.note(in: &notes)
-    try TrainingState(tensors: tensors, notes: notes).save(to: "\(folder)/state.safetensors")
+    loader.note(in: &notes)
+    try TrainingState(tensors: tensors + loader.stateTensors, notes: notes).save(to: "\(folder)/state.safetensors")
     stateSavedAt = seconds()
   }
 

@@ -112,6 +112,7 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
     if (!training) s = {mean.detach().clone(), variance.detach().clone()};
     return FusedBatchNorm::apply(x, gamma, beta, slope, s.mean, s.variance, eps, training);
   }
+  // Half precision keeps its type from input to output; statistics and arithmetic are float32 inside.
   at::Tensor y;
   if (training) {
     auto [out, batchMean, invStd] = at::native_batch_norm(x, gamma, beta, {}, {}, true, 1 - momentum, eps);
@@ -124,7 +125,7 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
   } else {
     y = std::get<0>(at::native_batch_norm(x, gamma, beta, mean, variance, false, 1 - momentum, eps));
   }
-  return slope ? at::prelu(y, *slope) : y;
+  return slope ? at::prelu(y, slope->to(y.scalar_type())) : y;
 }
 
 }  // namespace
@@ -140,5 +141,8 @@ extern "C" ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor
 }
 
 extern "C" ct_tensor_t ct_prelu(ct_tensor_t x, ct_tensor_t slope, char **error) {
-  return guard(error, [&] { return take(at::prelu(wrap(x), wrap(slope))); });
+  return guard(error, [&] {
+    at::Tensor t = wrap(x);
+    return take(at::prelu(t, wrap(slope).to(t.scalar_type())));
+  });
 }

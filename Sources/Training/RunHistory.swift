@@ -47,7 +47,8 @@ public final class RunHistory {
   public func append(
     step: Int, position: BatchPosition, rate: Double, loss: Double, correct: Double
   ) throws(FormatError) {
-    pending += "\(step),\(position.epoch),\(position.batch),\(rate),\(loss),\(Int(correct))\n".utf8
+    pending +=
+      "\(step),\(position.epoch),\(position.batch),\(rate),\(loss),\(correct.isFinite ? "\(Int(correct))" : "")\n".utf8
     if pending.count > 4096 { try flush() }
   }
 

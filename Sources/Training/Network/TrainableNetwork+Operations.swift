@@ -95,6 +95,8 @@ extension TrainableNetwork {
   private func normalise(
     _ x: Tensor, _ norm: NetworkGraph.Operation.BatchNorm, _ weight: (Int) -> Tensor, slope: Tensor?
   ) -> Tensor {
+    // Under autocast maps stay in half precision, rows (an embedding's) do not: they cost nothing.
+    let x = x.rank == 2 ? x.to(.float32) : x
     let axis = norm.axis < 0 ? norm.axis + x.rank : norm.axis
     // The kernel works on axis 1 of two or four dimensions.
     let needsView = axis != 1 || (x.rank != 2 && x.rank != 4)

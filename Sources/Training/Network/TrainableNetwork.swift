@@ -19,6 +19,8 @@ public final class TrainableNetwork: Module {
 
   /// Set while a forward pass is repeated for its backward pass: running statistics then stay as they are.
   var isRecomputing = false
+  /// Where a pass with recomputation is cut.
+  private(set) lazy var segments = Segment.cut(graph, steps)
 
   let steps: [Step]
   let orderedParameters: [NamedTensor]
@@ -98,18 +100,23 @@ public final class TrainableNetwork: Module {
     for (index, node) in graph.nodes.enumerated() {
       if case .input = node.operation { values[index] = input.to(.float32) }
     }
-    for step in steps {
-      values[step.output] = evaluate(step, values)
-      for index in step.lastUses { values[index] = nil }
-    }
+    run(steps.indices, &values)
     return graph.outputs.map { output in
       guard let value = values[output.node] else { preconditionFailure("output \(output.node) was not computed") }
       return value
     }
   }
 
+  /// Computes some of the steps; values that nothing needs any more are let go.
+  func run(_ range: Range<Int>, _ values: inout [Tensor?]) {
+    for step in steps[range] {
+      values[step.output] = evaluate(step, values)
+      for index in step.lastUses { values[index] = nil }
+    }
+  }
+
   /// The order of execution with fused pairs, and when each value is used last.
-  private static func schedule(_ graph: NetworkGraph) -> [Step] {
+  static func schedule(_ graph: NetworkGraph) -> [Step] {
     let isOutput = Set(graph.outputs.map(\.node))
     var users = [[Int]](repeating: [], count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() { for input in node.inputs { users[input.node].append(index) } }

@@ -42,6 +42,8 @@ int ct_threads(void);
 /// Runs a loop on LibTorch's own thread team and returns how many distinct threads took part.
 int ct_parallel_thread_count(void);
 bool ct_grad_enabled(void);
+/// Convolutions and linear maps of this thread compute in `dtype` on the device's kind; ct_float32 switches that off.
+void ct_set_autocast(ct_device device, int dtype, char **error);
 void ct_set_grad_enabled(bool on);
 const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
@@ -179,6 +181,15 @@ void ct_margin_softmax(ct_tensor_t x, ct_tensor_t labels, ct_tensor_t target, ct
 // Optimizers: one pass over all parameters.
 void ct_sgd_mxnet(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,
                   double lr, double momentum, const double *weight_decay, double rescale, char **error);
+/// As PyTorch's SGD: m = momentum * m + (rescale * g + wd * w); w -= lr * m.
+void ct_sgd_torch(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,
+                  double lr, double momentum, const double *weight_decay, double rescale, char **error);
+/// As PyTorch's AdamW; `step` counts from 1.
+void ct_adamw(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *first,
+              const ct_tensor_t *second, int count, double lr, double beta1, double beta2, double eps,
+              const double *weight_decay, double rescale, int64_t step, char **error);
+/// The Euclidean norm over all tensors that are there: NaN or infinite when one of them is not finite.
+double ct_total_norm(const ct_tensor_t *tensors, int count, char **error);
 /// The first tensor that holds a NaN or an infinity, or -1.
 int ct_first_not_finite(const ct_tensor_t *tensors, int count, char **error);
 

@@ -114,7 +114,16 @@ public struct Checkpoint {
     _ graph: NetworkGraph, weights: [NamedTensor], buffers: [NamedTensor], head: [NamedTensor] = [],
     to location: CheckpointLocation
   ) throws {
-    let symbol = try graph.mxnetSymbol().json()
+    try save(graph, weights: weights, buffers: buffers, head: head, training: nil, to: location)
+  }
+
+  /// The same, with a symbol that goes on behind the embedding.
+  static func save(
+    _ graph: NetworkGraph, weights: [NamedTensor], buffers: [NamedTensor], head: [NamedTensor],
+    training: TrainingSymbol?, to location: CheckpointLocation
+  ) throws {
+    let embedding = try graph.mxnetSymbol()
+    let symbol = try (training?.symbol(embedding) ?? embedding).json()
     try AtomicFile.write(symbol.utf8, to: location.symbolPath)
     let named =
       (weights + head).map { ("arg:\($0.name)", $0.tensor) } + buffers.map { ("aux:\($0.name)", $0.tensor) }

@@ -48,7 +48,7 @@ public struct RecognitionConfiguration: Sendable {
     let batch = values["per_batch_size"] ?? .int(128)
     put("batch_size", batch)
     put("per_batch_size", batch)
-    for (key, value) in Self.argumentDefaults where values[key] == nil { values[key] = value }
+    for (key, value) in Self.argumentDefaults + Self.recipeDefaults where values[key] == nil { values[key] = value }
   }
 
   private static let defaults: [(String, PythonValue)] = [
@@ -77,7 +77,7 @@ public struct RecognitionConfiguration: Sendable {
   ]
 
   /// Every key that can be set.
-  public var keys: [String] { order + Self.argumentNames.filter { !order.contains($0) } }
+  public var keys: [String] { order + (Self.argumentNames + Self.recipeNames).filter { !order.contains($0) } }
 
   /// The value of a key.
   public subscript(key: String) -> PythonValue? { values[key] }
@@ -237,12 +237,7 @@ public struct RecognitionConfiguration: Sendable {
       "\(show("net_act")): expected one of \(ActivationKind.allCases.map(\.rawValue).joined(separator: ", "))")
     try require(
       string("net_output") == "GDC", "\(show("net_output")): \(string("network")) has the output GDC only")
-    try require(int("data_color") == 0, "\(show("data_color")): colour jitter is not available; set data_color=0")
-    try require(
-      !bool("is_shuffled_rec"),
-      "is_shuffled_rec=True: chunked shuffling is not available; the order is a full shuffle with positioned reads")
-    try require(!bool("memonger"), "memonger=True: gradient checkpointing is not available (in the reference neither)")
-    try require(!bool("fp16"), "fp16=True: half precision is not available")
+    try validateRecipe()
     try require(
       string("net_name") == "fmobilefacenet", "\(show("net_name")): \(string("network")) is built by fmobilefacenet")
     try validateLoss()

@@ -85,9 +85,10 @@ public final class RecognitionTrainer {
 
     // The network and its head.
     let generator = Generator(seed: options.seed)
-    graph = try Self.network(configuration).graph(Self.networkSettings(configuration))
+    let registered = try Self.network(configuration)
+    graph = try registered.graph(configuration.networkSettings)
     network = try TrainableNetwork(graph)
-    Initializer.xavierGaussianOut.initialize(network, generator)
+    registered.initializer.initialize(network, generator)
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }

@@ -1,7 +1,9 @@
 import Inference
 
-/// ResNet for faces: `fresnet.py`, networks `r18` … `r269`. Residual learning is arXiv 1512.03385, the orders of its
-/// layers in a unit arXiv 1603.05027, unit 3 with its normalisation before the first convolution arXiv 1801.07698 ("IR").
+/// ResNet for faces: `fresnet.py`, networks `r18` … `r269`.
+///
+/// Residual learning is arXiv 1512.03385, the order of the layers in unit 2 arXiv 1603.05027, unit 3 with a normalisation
+/// before its first convolution arXiv 1801.07698.
 ///
 /// - Input: RGB [N, 3, H, W], values 0 … 255; scaled to (x − 127.5) / 128 inside, but normalised by `bn_data` with stem 2.
 /// - Output: the embedding [N, D], not normalised.
@@ -73,8 +75,9 @@ struct FaceResNet {
     }
   }
 
-  /// Convolution, normalisation, activation, once or twice; activation behind the sum. With the 7×7 stem the first
-  /// convolution has the stride (`residual_unit_v1`), else the last (`residual_unit_v1_L`).
+  /// Convolution, normalisation, activation, two or three times; the last activation stands behind the sum.
+  ///
+  /// With the 7×7 stem the first convolution has the stride (`residual_unit_v1`), else the last (`residual_unit_v1_L`).
   private func unit1(_ g: inout GraphBuilder, _ name: String, _ x: Value, _ channels: Int, _ isFirst: Bool) -> Value {
     let isStrideFirst = settings.input == 0
     var y = x

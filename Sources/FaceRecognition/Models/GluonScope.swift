@@ -1,7 +1,8 @@
 import Inference
 
-/// Layers under the names that MXNet's Gluon gives them: the prefix of the block, the kind, a counter; `_fwd` behind the
-/// node's name. Batch normalisations have Gluon's ε = 1e-5 and momentum 0.9, a PReLU one slope for all channels.
+/// Layers under the names that MXNet's Gluon gives them: the prefix of the block, the kind, a counter, `_fwd`.
+///
+/// Batch normalisations have Gluon's ε = 1e-5 and momentum 0.9, a PReLU one slope for all channels.
 struct GluonScope {
   /// Before every name, with its underscore.
   let prefix: String

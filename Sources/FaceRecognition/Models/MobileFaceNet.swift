@@ -8,7 +8,7 @@ import Inference
 /// All batch normalisations have ε = 1e-3 (MXNet's default: the reference passes none) and a learned γ; only the last,
 /// `fc1`, has ε = 2e-5 and γ held at 1. Node names are those of the reference's symbol.
 struct MobileFaceNet {
-  /// Reads `blocks` (one count for the maps of 56, 28, 14 and 7 pixels), `activation`, `momentum`, sizes.
+  /// Reads `blocks` (one count for the maps of 56, 28, 14 and 7 pixels), `activation`, `output`, `momentum`, sizes.
   let settings: NetworkSettings
 
   init(_ settings: NetworkSettings) { self.settings = settings }

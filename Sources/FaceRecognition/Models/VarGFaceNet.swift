@@ -22,7 +22,8 @@ struct VarGFaceNet {
     guard channels.allSatisfy({ $0 > 0 && $0 % Self.groupSize == 0 }) else {
       throw GraphError(
         .invalid,
-        message: "net_multiplier \(settings.multiplier) gives VarGFaceNet \(channels) channels, which are not multiples "
+        message:
+          "net_multiplier \(settings.multiplier) gives VarGFaceNet \(channels) channels, which are not multiples "
           + "of \(Self.groupSize)", advice: "take a multiple of 0.25")
     }
     var g = GraphBuilder(channels: 3, height: size, width: size)

@@ -58,7 +58,8 @@ extension RecognitionConfiguration {
         "\(network.rawValue) has \(layers); choose the depth by --network, for example r34")
     }
     try require(
-      "net_output", NetworkOutput(rawValue: string("net_output")) != nil, "expected one of \(names(NetworkOutput.self))")
+      "net_output", NetworkOutput(rawValue: string("net_output")) != nil, "expected one of \(names(NetworkOutput.self))"
+    )
     try require(
       "net_act", ActivationKind(rawValue: string("net_act")) != nil, "expected one of \(names(ActivationKind.self))")
     try require("net_unit", (1...3).contains(int("net_unit")), "expected 1, 2 or 3")

@@ -89,7 +89,8 @@ struct ZooNetwork: Decodable {
   }
 
   /// What we write is read back as the same network, with its preprocessing; deep ones only in slow tests.
-  @Test(arguments: labels.filter { isSlow || (ZooNetwork.all[$0]?.operators.count ?? 0) < 200 }) func theSymbolComesBack(label: String) throws {
+  @Test(arguments: labels.filter { isSlow || (ZooNetwork.all[$0]?.operators.count ?? 0) < 200 })
+  func theSymbolComesBack(label: String) throws {
     let graph = try #require(ZooNetwork.all[label]).graph()
     let symbol = try MXNetSymbol.parse(Array(graph.mxnetSymbol().json().utf8))
     let again = try NetworkGraph.importing(symbol, options: .init(allowsMissingWeights: true)).graph

@@ -210,7 +210,7 @@ private func error(_ name: String, _ values: [Float], _ golden: ZooCase.Sketch) 
     let data = try TemporaryData()
     var c = RecognitionConfiguration(network: network, loss: .arcface, dataset: "tiny")
     let settings = [
-      "dataset_path": data.folder, "models_root": data.models, "per_batch_size": "4", "frequent": "1", "verbose": "2",
+      "dataset_path": data.folder, "models_root": data.models, "per_batch_size": "2", "frequent": "1", "verbose": "2",
       "max_steps": "2", "lr": "0.01", "ckpt": "2", "val_targets": "none",
     ]
     for (key, value) in settings { try c.set(key, value, from: "test") }

@@ -48,7 +48,7 @@ struct TrainCommand: Command {
     "wd": ("DECAY", "weight decay, on every parameter as in the reference (default: 0.0005)"),
     "mom": ("FACTOR", "momentum (default: 0.9)"),
     "frequent": ("STEPS", "log speed, accuracy and loss every so many steps (default: 20)"),
-    "per_batch_size": ("N", "images of a batch (default: 128)"),
+    "per_batch_size": ("N", "images of a batch (default: 128, of a DenseNet 64)"),
     "kvstore": ("TYPE", "accepted; one device needs no exchange (default: device)"),
     "dataset_path": ("FOLDER", "the folder with train.rec (default: by --dataset)"),
     "max_steps": ("STEPS", "end after so many steps; 0: go on until stopped (default: 0)"),

@@ -31,11 +31,7 @@ public struct RecognitionConfiguration: Sendable {
   public init(network: RecognitionNetwork, loss: RecognitionLoss, dataset: String) {
     for (key, value) in Self.defaults { put(key, value) }
     for (key, value) in loss.defaults { put(key, value) }
-    let net = network.defaultSettings
-    put("net_name", .string(network.family))
-    put("emb_size", .int(net.embeddingSize))
-    put("net_output", .string(net.output.rawValue))
-    put("net_blocks", .list(net.blocks.map { .int($0) }))
+    for (key, value) in Self.entries(of: network) { put(key, value) }
     let known = Self.datasets.first { $0.name == dataset }
     put("dataset", .string(dataset))
     put("dataset_path", .string(known?.path ?? "../datasets/\(dataset)"))
@@ -45,7 +41,7 @@ public struct RecognitionConfiguration: Sendable {
     put("network", .string(network.rawValue))
     put("num_workers", .int(1))
     // The triplet losses have a batch size of their own.
-    let batch = values["per_batch_size"] ?? .int(128)
+    let batch = values["per_batch_size"] ?? .int(network.batchSize)
     put("batch_size", batch)
     put("per_batch_size", batch)
     for (key, value) in Self.argumentDefaults + Self.recipeDefaults where values[key] == nil { values[key] = value }
@@ -228,32 +224,21 @@ public struct RecognitionConfiguration: Sendable {
     try require(
       shape.count == 3 && shape[0] == shape[1] && shape[2] == 3 && (97...1024).contains(shape[0]),
       "\(show("image_shape")): expected (size, size, 3) with a size from 97 to 1024")
-    let blocks = ints("net_blocks")
-    try require(
-      blocks.count == 4 && blocks.allSatisfy { (1...1000).contains($0) },
-      "\(show("net_blocks")): expected four block counts from 1 on")
-    try require(
-      ActivationKind(rawValue: string("net_act")) != nil,
-      "\(show("net_act")): expected one of \(ActivationKind.allCases.map(\.rawValue).joined(separator: ", "))")
-    try require(
-      string("net_output") == "GDC", "\(show("net_output")): \(string("network")) has the output GDC only")
+    try validateNetwork()
     try validateRecipe()
-    try require(
-      string("net_name") == "fmobilefacenet", "\(show("net_name")): \(string("network")) is built by fmobilefacenet")
     try validateLoss()
     _ = try learningRateSteps()
   }
 
   /// Keys that were set and change nothing here, as in the reference.
   public var withoutEffect: [String] {
-    let reasons = [
+    var reasons = [
       "fc7_lr_mult": "the reference's scripts never hand it to the optimizer",
       "fc7_wd_mult": "the reference's scripts never hand it to the optimizer",
-      "net_se": "MobileFaceNet has no SE blocks",
-      "net_unit": "MobileFaceNet has one kind of unit", "net_input": "MobileFaceNet has one kind of input",
-      "net_multiplier": "the reference's MobileFaceNet does not read it", "workspace": "memory is managed by LibTorch",
+      "workspace": "memory is managed by LibTorch",
       "kvstore": "gradients of one device need no exchange", "num_workers": "one process trains",
     ]
+    reasons.merge(network?.unreadSettings ?? [:], uniquingKeysWith: { $1 })
     return reasons.keys.sorted().filter(isGiven).map { "\($0): no effect (\(reasons[$0] ?? ""))" }
   }
 

@@ -112,22 +112,12 @@ extension RecognitionTrainer {
 
   /// The network by its name; the configuration was made for one of them.
   static func network(_ c: RecognitionConfiguration) throws(ConfigurationError) -> RecognitionNetwork {
-    guard let network = RecognitionNetwork(rawValue: c.string("network")) else {
+    guard let network = c.network else {
       throw ConfigurationError(
         "network=\(c.string("network")): expected one of "
           + RecognitionNetwork.allCases.map(\.rawValue).joined(separator: ", "))
     }
     return network
-  }
-
-  /// The network's switches as the configuration sets them.
-  static func networkSettings(_ c: RecognitionConfiguration) -> NetworkSettings {
-    NetworkSettings(
-      imageSize: c.ints("image_shape")[0], embeddingSize: c.int("emb_size"),
-      output: NetworkOutput(rawValue: c.string("net_output")) ?? .e, unit: c.int("net_unit"),
-      hasSqueezeExcitation: c.int("net_se") != 0, activation: ActivationKind(rawValue: c.string("net_act")) ?? .prelu,
-      input: c.int("net_input"), multiplier: c.double("net_multiplier"), blocks: c.ints("net_blocks"),
-      momentum: c.double("bn_mom"))
   }
 
   /// Fills network and, where the checkpoint has one that fits, head.

@@ -88,10 +88,11 @@ public final class RecognitionTrainer {
 
     // The network and its head.
     let generator = Generator(seed: options.seed)
-    graph = try Self.network(configuration).graph(Self.networkSettings(configuration))
+    let registered = try Self.network(configuration)
+    graph = try registered.graph(configuration.networkSettings)
     try Self.checkMemory(graph, configuration, settings, log)
     network = try TrainableNetwork(graph)
-    Initializer.xavierGaussianOut.initialize(network, generator)
+    registered.initializer.initialize(network, generator)
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }

@@ -119,6 +119,14 @@ package struct ShapeInference {
     case .upsampleNearest(let scale):
       let (_, height, width) = try image(inputs[0])
       return ([inputs[0][0], inputs[0][1], .fixed(height * scale), .fixed(width * scale)], [])
+    case .reduction(let reduction):
+      let axes = try self.axes(of: reduction, rank: inputs[0].rank)
+      if reduction.keepsDimensions {
+        return (Shape(inputs[0].dimensions.enumerated().map { axes.contains($0) ? 1 : $1 }), [])
+      }
+      let rest = inputs[0].dimensions.enumerated().filter { !axes.contains($0.offset) }.map(\.element)
+      return (rest.isEmpty ? [1] : Shape(rest), [])
+    case .tile(let repetitions): return (try tile(inputs[0], repetitions), [])
     }
   }
 
@@ -328,6 +336,32 @@ package struct ShapeInference {
       }
     }
     guard output.count <= 8 else { throw error("gives \(output.count) dimensions, at most 8 are supported") }
+    return Shape(output)
+  }
+
+  /// The axes that a reduction removes, from the front, in ascending order.
+  package func axes(of reduction: Operation.Reduction, rank: Int) throws(GraphError) -> [Int] {
+    guard rank >= 1 else { throw error("needs one dimension or more") }
+    if reduction.axes.isEmpty { return Array(0..<rank) }
+    var axes: Set<Int> = []
+    for axis in reduction.axes {
+      guard axes.insert(try resolve(axis: axis, rank: rank)).inserted else {
+        throw error("the axes \(reduction.axes) name one twice")
+      }
+    }
+    return axes.sorted()
+  }
+
+  private func tile(_ input: Shape, _ repetitions: [Int]) throws(GraphError) -> Shape {
+    let rank = max(input.rank, repetitions.count)
+    guard rank <= 8 else { throw error("gives \(rank) dimensions, at most 8 are supported") }
+    let dimensions = [Dimension](repeating: 1, count: rank - input.rank) + input.dimensions
+    let factors = [Int](repeating: 1, count: rank - repetitions.count) + repetitions
+    var output: [Dimension] = []
+    for (dimension, factor) in zip(dimensions, factors) {
+      let (coefficient, _) = try product([dimension, .fixed(factor)])
+      if case .batch = dimension { output.append(.batch(coefficient)) } else { output.append(.fixed(coefficient)) }
+    }
     return Shape(output)
   }
 

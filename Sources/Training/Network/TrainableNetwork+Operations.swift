@@ -76,6 +76,12 @@ extension TrainableNetwork {
       return inputs[0].narrowed(2, start: window.rows.lowerBound, count: window.rows.count)
         .narrowed(3, start: window.columns.lowerBound, count: window.columns.count)
     case .upsampleNearest(let scale): return inputs[0].upsampledNearest(scale)
+    case .reduction(let reduction):
+      let axes = required(node) { inference throws(GraphError) in
+        try inference.axes(of: reduction, rank: inputs[0].rank)
+      }
+      return Self.reduce(inputs[0], reduction, axes)
+    case .tile(let repetitions): return Self.tile(inputs[0], repetitions)
     }
   }
 
@@ -165,6 +171,7 @@ extension TrainableNetwork {
     case .leakyRelu(let slope): return Tensor.select(x .> 0, x, x * slope)
     case .elu(let slope): return x.relu() + (x.clamped(-.infinity, 0).exp() - 1) * slope
     case .clip(let low, let high): return x.clamped(low, high)
+    case .squareRoot: return x.sqrt()
     }
   }
 
@@ -220,6 +227,32 @@ extension TrainableNetwork {
       return padded(x, 0, over: over).avgPool2d(kernel: kernel.pair, stride: p.stride.pair)
         / counted.avgPool2d(kernel: kernel.pair, stride: p.stride.pair)
     }
+  }
+
+  private static func reduce(
+    _ x: Tensor, _ reduction: NetworkGraph.Operation.Reduction, _ axes: [Int]
+  ) -> Tensor {
+    // From the last axis on, so that those that follow keep their numbers.
+    let y = axes.reversed().reduce(x) { partial, axis in
+      reduction.kind == .sum
+        ? partial.sum(axis, keepDim: reduction.keepsDimensions) : partial.mean(axis, keepDim: reduction.keepsDimensions)
+    }
+    return y.rank == 0 ? y.unsqueezed(0) : y
+  }
+
+  private static func tile(_ x: Tensor, _ repetitions: [Int]) -> Tensor {
+    var y = x
+    while y.rank < repetitions.count { y = y.unsqueezed(0) }
+    for (axis, count) in zip((0..<y.rank).suffix(repetitions.count), repetitions) where count > 1 {
+      if y.shape[axis] == 1 {
+        var shape = y.shape
+        shape[axis] = count
+        y = y.expanded(shape)
+      } else {
+        y = Tensor.concatenated([Tensor](repeating: y, count: count), dim: axis)
+      }
+    }
+    return y
   }
 
   private static func l2Normalize(_ x: Tensor, _ l: NetworkGraph.Operation.L2Normalize) -> Tensor {

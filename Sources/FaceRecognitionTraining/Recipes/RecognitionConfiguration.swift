@@ -250,7 +250,8 @@ public struct RecognitionConfiguration: Sendable {
       ActivationKind(rawValue: string("net_act")) != nil,
       "\(show("net_act")): expected one of \(ActivationKind.allCases.map(\.rawValue).joined(separator: ", "))")
     try require(
-      string("net_output") == "GDC", "\(show("net_output")): \(string("network")) has the output GDC only")
+      string("net_output") == "GDC" || string("net_name") != "fmobilefacenet",
+      "\(show("net_output")): \(string("network")) has the output GDC only")
     try require(int("data_color") == 0, "\(show("data_color")): colour jitter is not available; set data_color=0")
     try require(
       !bool("is_shuffled_rec"),
@@ -258,7 +259,8 @@ public struct RecognitionConfiguration: Sendable {
     try require(!bool("memonger"), "memonger=True: gradient checkpointing is not available (in the reference neither)")
     try require(!bool("fp16"), "fp16=True: half precision is not available")
     try require(
-      string("net_name") == "fmobilefacenet", "\(show("net_name")): \(string("network")) is built by fmobilefacenet")
+      RecognitionNetwork(rawValue: string("network")).map { $0.family == string("net_name") } ?? true,
+      "\(show("net_name")): \(string("network")) is built by another family")
     let expected = string("loss") == "softmax" ? "softmax" : "margin_softmax"
     try require(
       string("loss_name") == expected, "\(show("loss_name")): --loss \(string("loss")) is \(expected)")

@@ -103,7 +103,7 @@ extension RecognitionTrainer {
   ) throws {
     let location = CheckpointLocation(c.string("pretrained"), epoch: c.int("pretrained_epoch"))
     log.out("loading \(location.prefix) \(location.epoch)")
-    let checkpoint = try Checkpoint(location)
+    let checkpoint = try Checkpoint(location, network: location.isPyTorch ? Self.network(c) : nil)
     let report = try network.load(checkpoint, allowMissing: options.allowMissing)
     log.note("note: \(location.parametersPath): \(report)")
     for (source, target) in report.renamed.prefix(20) { log.note("note: \(source) is \(target) here") }

@@ -87,7 +87,7 @@ public final class RecognitionTrainer {
     let generator = Generator(seed: options.seed)
     graph = try Self.network(configuration).graph(Self.networkSettings(configuration))
     network = try TrainableNetwork(graph)
-    Initializer.xavierGaussianOut.initialize(network, generator)
+    try Self.network(configuration).initializer.initialize(network, generator)
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }

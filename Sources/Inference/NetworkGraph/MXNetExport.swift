@@ -148,15 +148,18 @@ extension NetworkGraph.Operation {
     case .batchNorm: "batchnorm"
     case .activation(let activation):
       switch activation {
-      case .leakyRelu, .elu: "leakyrelu"
+      case .leakyRelu, .elu, .gelu: "leakyrelu"
       case .clip: "clip"
       default: "activation"
       }
+    case .layerNorm: "layernorm"
+    case .matmul: "_linalg_gemm2"
     case .prelu: "leakyrelu"
     case .pooling: "pooling"
     case .softmax: "softmax"
     case .l2Normalize: "l2normalization"
-    case .dropout: "dropout"
+    case .dropout, .dropPath: "dropout"
+    case .tokenMask, .tokenRestore: "identity"
     case .identity(let stopsGradient): stopsGradient ? "blockgrad" : "identity"
     case .flatten: "flatten"
     case .reshape: "reshape"
@@ -237,6 +240,10 @@ extension NetworkGraph.Operation {
       if b.axis != 1 { attributes.append(("axis", "\(b.axis)")) }
       if b.usesGlobalStatistics { attributes.append(("use_global_stats", "True")) }
       return MXNetOperator(op: "BatchNorm", attributes: attributes)
+    case .layerNorm(let l):
+      return MXNetOperator(op: "LayerNorm", attributes: [("axis", "\(l.axis)"), ("eps", "\(l.epsilon)")])
+    case .matmul(let transposesSecond):
+      return MXNetOperator(op: "_linalg_gemm2", attributes: [("transpose_b", flag(transposesSecond))])
     case .prelu: return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "prelu")])
     case .activation(let activation):
       switch activation {
@@ -249,6 +256,7 @@ extension NetworkGraph.Operation {
         return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "leaky"), ("slope", "\(slope)")])
       case .elu(let slope):
         return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "elu"), ("slope", "\(slope)")])
+      case .gelu: return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "gelu")])
       case .clip(let minimum, let maximum):
         return MXNetOperator(op: "clip", attributes: [("a_min", "\(minimum)"), ("a_max", "\(maximum)")])
       }
@@ -279,6 +287,10 @@ extension NetworkGraph.Operation {
         }
       return MXNetOperator(op: "L2Normalization", attributes: [("eps", "\(l.epsilon)"), ("mode", mode)])
     case .dropout(let rate): return MXNetOperator(op: "Dropout", attributes: [("p", "\(rate)")])
+    // One draw for all of a sample: MXNet shares the mask along these axes.
+    case .dropPath(let rate): return MXNetOperator(op: "Dropout", attributes: [("p", "\(rate)"), ("axes", "(1, 2)")])
+    // What MXNet has no operator for and an evaluation does not need.
+    case .tokenMask, .tokenRestore: return MXNetOperator(op: "_copy")
     case .identity(let stopsGradient): return MXNetOperator(op: stopsGradient ? "BlockGrad" : "_copy")
     case .flatten: return MXNetOperator(op: "Flatten")
     case .reshape(let targets):

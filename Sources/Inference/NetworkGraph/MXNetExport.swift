@@ -72,7 +72,10 @@ private struct MXNetExport {
     let op = try node.operation.mxnetOperator(inputCount: node.inputs.count, node: node.name)
     let attributes = op.attributes.map { MXNetSymbol.Attribute($0.0, $0.1) }
     var inputs = node.inputs.compactMap { indices[$0.node] }.map { MXNetSymbol.Entry(node: $0) }
-    for (role, name) in zip(node.operation.parameterRoles, node.parameters) {
+    // The learned token is for training alone: it stays among the parameters of a checkpoint.
+    let isRestoring = node.operation == .tokenRestore
+    if isRestoring { inputs = Array(inputs.prefix(1)) }
+    for (role, name) in zip(isRestoring ? [] : node.operation.parameterRoles, node.parameters) {
       // A variable that MXNet names itself inherits the operator's attributes; one that was passed in does not.
       var hints = name == node.name + role.suffix ? attributes : []
       switch role {

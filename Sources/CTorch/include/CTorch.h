@@ -146,6 +146,10 @@ ct_tensor_t ct_upsample_nearest2d(ct_tensor_t x, int64_t scale, char **error);
 ct_tensor_t ct_softmax(ct_tensor_t x, int64_t dim, bool logarithm, char **error);
 /// Mean over the rows; `labels` int64.
 ct_tensor_t ct_cross_entropy(ct_tensor_t logits, ct_tensor_t labels, char **error);
+/// x * Phi(x), exact.
+ct_tensor_t ct_gelu(ct_tensor_t x, char **error);
+/// Layer normalisation over the last dimension; gamma and beta [D].
+ct_tensor_t ct_layer_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, double eps, char **error);
 ct_tensor_t ct_prelu(ct_tensor_t x, ct_tensor_t slope, char **error);
 ct_tensor_t ct_dropout(ct_tensor_t x, double rate, ct_generator_t generator, char **error);
 /// Batch normalisation over dim 1 of [N, C] or [N, C, H, W], fused with PReLU when `slope` is not NULL.

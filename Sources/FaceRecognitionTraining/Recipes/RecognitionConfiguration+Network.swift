@@ -1,16 +1,6 @@
 import FaceRecognition
 import Torch
 
-extension RecognitionNetwork {
-  /// How the reference's train.py starts this network's weights.
-  var initializer: Initializer {
-    switch family {
-    case "fresnet", "fmobilefacenet": .xavierGaussianOut
-    default: .xavierUniformIn
-    }
-  }
-}
-
 extension RecognitionConfiguration {
   /// The network by its name; nil where there is none of this name.
   public var network: RecognitionNetwork? { RecognitionNetwork(rawValue: string("network")) }

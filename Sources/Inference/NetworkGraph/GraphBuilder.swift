@@ -161,6 +161,11 @@ extension GraphBuilder {
     add(.batchNorm(.init(epsilon: epsilon, momentum: momentum, fixGamma: fixGamma, axis: axis)), [x], named: name)
   }
 
+  /// Layer normalisation along `axis`; the shape stays.
+  public mutating func layerNorm(_ name: String, _ x: Value, epsilon: Double = 1e-5, axis: Int = -1) -> Value {
+    add(.layerNorm(.init(epsilon: epsilon, axis: axis)), [x], named: name)
+  }
+
   /// Leaky rectifier with a learned slope for each channel, or one for all; the shape stays.
   public mutating func prelu(_ name: String, _ x: Value, shared: Bool = false) -> Value {
     add(.prelu(shared: shared), [x], named: name)
@@ -291,6 +296,18 @@ extension GraphBuilder {
   /// Random zeroing while training.
   public mutating func dropout(_ x: Value, rate: Double, named name: String? = nil) -> Value {
     add(.dropout(rate: rate), [x], named: name)
+  }
+
+  /// Matrix products over the last two axes: (…, M, K) and (…, K, P), or (…, P, K) transposed, give (…, M, P).
+  public mutating func matmul(
+    _ a: Value, _ b: Value, transposesSecond: Bool = false, named name: String? = nil
+  ) -> Value {
+    add(.matmul(transposesSecond: transposesSecond), [a, b], named: name)
+  }
+
+  /// Random zeroing of whole samples while training.
+  public mutating func dropPath(_ x: Value, rate: Double, named name: String? = nil) -> Value {
+    add(.dropPath(rate: rate), [x], named: name)
   }
 
   /// Division by the Euclidean norm.

@@ -290,7 +290,7 @@ extension MXNetGraphReader {
     case "elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div", "_plus", "_minus", "_mul", "_div", "_Plus",
       "_Minus", "_Mul", "_Div", "_add", "_sub", "_maximum", "_minimum", "_Maximum", "_Minimum", "broadcast_add",
       "broadcast_plus", "broadcast_sub", "broadcast_minus", "broadcast_mul", "broadcast_div", "broadcast_maximum",
-      "broadcast_minimum", "_grad_add":
+      "broadcast_minimum", "_grad_add", "_linalg_gemm2", "linalg_gemm2", "batch_dot":
       return 2
     case "Concat", "concat", "Crop":
       let count = try attributes.integer("num_args") ?? inputs
@@ -347,6 +347,16 @@ extension MXNetGraphReader {
           epsilon: try attributes.number("eps") ?? 1e-3, momentum: try attributes.number("momentum") ?? 0.9,
           fixGamma: try attributes.flag("fix_gamma") ?? true, axis: try attributes.integer("axis") ?? 1,
           usesGlobalStatistics: try attributes.flag("use_global_stats") ?? false))
+    case "LayerNorm":
+      try attributes.require("output_mean_var", "False")
+      return .layerNorm(
+        .init(epsilon: try attributes.number("eps") ?? 1e-5, axis: try attributes.integer("axis") ?? -1))
+    case "_linalg_gemm2", "linalg_gemm2", "batch_dot":
+      try attributes.require("transpose_a", "False", "0")
+      try attributes.require("alpha", "1", "1.0")
+      try attributes.require("axis", "-2")
+      try attributes.require("forward_stype", "None")
+      return .matmul(transposesSecond: try attributes.flag("transpose_b") ?? false)
     case "LeakyReLU": return try leakyReLU(&attributes, inputs: inputs)
     case "Activation":
       switch attributes.text("act_type") {
@@ -375,6 +385,9 @@ extension MXNetGraphReader {
       attributes.ignore("cudnn_off")
       // Dropout that is on while the network runs, or drops whole axes, is another operation.
       try attributes.require("mode", "training")
+      if attributes.text("axes") == "(1, 2)", shapes[inputs[0].node].rank == 3 {
+        return .dropPath(rate: try attributes.number("p") ?? 0.5)
+      }
       try attributes.require("axes", "()", "[]")
       return .dropout(rate: try attributes.number("p") ?? 0.5)
     case "L2Normalization":
@@ -465,6 +478,7 @@ extension MXNetGraphReader {
     switch attributes.text("act_type") ?? "leaky" {
     case "leaky": return .activation(.leakyRelu(slope: slope))
     case "elu": return .activation(.elu(slope: slope))
+    case "gelu": return .activation(.gelu)
     case "prelu":
       guard attributes.node.inputs.count == 2 else { throw attributes.error(.invalid, "has no slope") }
       let variable = symbol.nodes[attributes.node.inputs[1].node]

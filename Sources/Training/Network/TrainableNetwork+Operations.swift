@@ -49,6 +49,9 @@ extension TrainableNetwork {
         eps: norm.epsilon, weight: convolution[0], bias: c.bias ? convolution[1] : nil, stride: c.stride.pair,
         padding: (c.pad.top, c.pad.left), dilation: c.dilation.pair, groups: c.groups)
     case .activation(let activation): return Self.activate(inputs[0], activation)
+    case .layerNorm(let norm): return Self.normalise(inputs[0], norm, weight)
+    case .matmul(let transposesSecond):
+      return inputs[0].matmul(transposesSecond ? inputs[1].transposed() : inputs[1])
     case .prelu: return inputs[0].prelu(weight(0))
     case .pooling(let pooling): return Self.pool(inputs[0], pooling, node.name)
     case .softmax(let axis): return inputs[0].softmax(axis)
@@ -56,6 +59,16 @@ extension TrainableNetwork {
     case .dropout(let rate):
       guard isTraining, rate > 0 else { return inputs[0] }
       return inputs[0].dropout(rate, Generator(seed: dropoutSeed(step.node), device: inputs[0].device))
+    case .dropPath(let rate):
+      guard isTraining, rate > 0 else { return inputs[0] }
+      let x = inputs[0]
+      let samples = Tensor.ones([x.shape[0]] + [Int](repeating: 1, count: x.rank - 1), device: x.device)
+      return x * samples.dropout(rate, Generator(seed: dropoutSeed(step.node), device: x.device))
+    case .tokenMask(let ratio):
+      guard isTraining, ratio > 0 else { return inputs[0] }
+      let kept = keptTokens(step.node, ratio, samples: inputs[0].shape[0], tokens: inputs[0].shape[1])
+      return inputs[0].gathered(1, kept.to(nil, inputs[0].device).unsqueezed(2).expanded([-1, -1, inputs[0].shape[2]]))
+    case .tokenRestore: return restoreTokens(node, inputs, weight(0))
     case .identity(let stopsGradient): return stopsGradient ? inputs[0].detached() : inputs[0]
     case .flatten: return inputs[0].flattened()
     case .reshape: return inputs[0].contiguous().reshaped(shape(of: node, inputs))
@@ -106,6 +119,40 @@ extension TrainableNetwork {
   private func dropoutSeed(_ node: Int) -> UInt64 {
     var draws = CounterRandom(dropoutKey, UInt64(node))
     return draws.next()
+  }
+
+  /// The tokens that a mask keeps, in random order: int64 [N, ⌊L (1 − ratio)⌋] on the CPU.
+  private func keptTokens(_ node: Int, _ ratio: Double, samples: Int, tokens: Int) -> Tensor {
+    let noise = Tensor.empty([samples, tokens])
+    noise.fillUniform(0, 1, Generator(seed: dropoutSeed(node)))
+    return noise.topk(Int(Double(tokens) * (1 - ratio)), dim: 1).indices
+  }
+
+  /// Tokens [N, K, D] at their places among [N, L, D] of the learned token; all of them outside of training.
+  private func restoreTokens(_ node: NetworkGraph.Node, _ inputs: [Tensor], _ token: Tensor) -> Tensor {
+    let x = inputs[0]
+    guard isTraining, node.inputs.count == 2, case .tokenMask(let ratio) = graph.nodes[node.inputs[1].node].operation,
+      ratio > 0
+    else { return x }
+    let all = restoredCount(graph.nodes[node.inputs[1].node])
+    guard all > x.shape[1] else { return x }
+    let kept = keptTokens(node.inputs[1].node, ratio, samples: x.shape[0], tokens: all).to(nil, x.device)
+    return token.expanded([x.shape[0], all, x.shape[2]]).contiguous().scattered(
+      1, kept.unsqueezed(2).expanded([-1, -1, x.shape[2]]), x)
+  }
+
+  /// L of the tokens [N, L, D] that go into a mask.
+  private func restoredCount(_ mask: NetworkGraph.Node) -> Int {
+    (try? graph.inferShapes())?.outputs[mask.inputs[0].node][1].fixed ?? 0
+  }
+
+  private static func normalise(
+    _ x: Tensor, _ norm: NetworkGraph.Operation.LayerNorm, _ weight: (Int) -> Tensor
+  ) -> Tensor {
+    let axis = norm.axis < 0 ? norm.axis + x.rank : norm.axis
+    guard axis != x.rank - 1 else { return x.layerNorm(gamma: weight(0), beta: weight(1), eps: norm.epsilon) }
+    let last = x.transposed(axis, x.rank - 1)
+    return last.layerNorm(gamma: weight(0), beta: weight(1), eps: norm.epsilon).transposed(axis, x.rank - 1)
   }
 
   private func normalise(
@@ -170,6 +217,7 @@ extension TrainableNetwork {
     case .softsign: return x / (x.abs() + 1)
     case .leakyRelu(let slope): return Tensor.select(x .> 0, x, x * slope)
     case .elu(let slope): return x.relu() + (x.clamped(-.infinity, 0).exp() - 1) * slope
+    case .gelu: return x.gelu()
     case .clip(let low, let high): return x.clamped(low, high)
     case .squareRoot: return x.sqrt()
     }

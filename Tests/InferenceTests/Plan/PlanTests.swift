@@ -97,10 +97,12 @@ import Testing
   }
 
   @Test func deconvolutionsAreEqual() throws {
-    for (number, d) in [
-      (filters: 6, kernel: 3, stride: 2, pad: 1, extra: 1, groups: 1), (8, 2, 2, 0, 0, 8), (4, 4, 2, 1, 0, 2),
-      (5, 2, 3, 0, 0, 1), (3, 3, 1, 1, 0, 1), (16, 5, 4, 2, 3, 1),
-    ].enumerated() {
+    typealias Case = (filters: Int, kernel: Int, stride: Int, pad: Int, extra: Int, groups: Int)
+    let cases: [Case] = [
+      (6, 3, 2, 1, 1, 1), (8, 2, 2, 0, 0, 8), (4, 4, 2, 1, 0, 2), (5, 2, 3, 0, 0, 1), (3, 3, 1, 1, 0, 1),
+      (16, 5, 4, 2, 3, 1),
+    ]
+    for (number, d) in cases.enumerated() {
       for isNormalised in [false, true] {
         var g = GraphBuilder(input: "data", channels: 8, height: 5, width: 4)
         let x = isNormalised ? g.batchNorm("before", g.input) : g.input

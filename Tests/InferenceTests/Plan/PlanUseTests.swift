@@ -66,7 +66,7 @@ import Testing
 
   @Test func wrongInputsAreRefused() throws {
     let plan = try InferencePlan(Self.small())
-    let code = { (body: () throws(GraphError) -> [InferencePlan.Tensor]) -> GraphError.Code? in
+    func code(_ body: () throws(GraphError) -> [InferencePlan.Tensor]) -> GraphError.Code? {
       do throws(GraphError) {
         _ = try body()
         return nil
@@ -118,12 +118,16 @@ import Testing
   @Test func twoThreadsRun() throws {
     let pool = ThreadPool.shared(2)
     try #require(pool.workers == 2)
-    let state = Mutex((arrived: 0, threads: Set<UInt>()))
+    struct State {
+      var arrived = 0
+      var threads: Set<UInt> = []
+    }
+    let state = Mutex(State())
     let deadline = Date().addingTimeInterval(20)
     pool.forEach(2) { _, _ in
       state.withLock {
         $0.arrived += 1
-        $0.threads.insert(UInt(bitPattern: pthread_self()))
+        $0.threads.insert(UInt(pthread_self()))
       }
       while state.withLock({ $0.arrived }) < 2, Date() < deadline { usleep(100) }
     }

@@ -72,7 +72,8 @@ struct Layer: Sendable {
     case product(Product)
     /// x · scale + shift along an axis; nil scales nothing and is there for its epilogue.
     case affine(ChannelAffine?, axis: Int)
-    case operation(NetworkGraph.Operation)
+    /// What no kernel takes in, as the graph has it.
+    case operation(NetworkGraph.Node)
   }
 
   var kind: Kind

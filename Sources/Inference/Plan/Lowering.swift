@@ -38,8 +38,8 @@ struct Lowering {
     let shape = shapes.outputs[index]
     let source = node.inputs.first?.node ?? index
     let inference = ShapeInference(node: node.name, operation: node.operation)
-    func other(_ operation: NetworkGraph.Operation) -> Layer {
-      Layer(kind: .operation(operation), inputs: node.inputs.map { layer[$0.node] }, shape: shape, name: node.name)
+    var other: Layer {
+      Layer(kind: .operation(node), inputs: node.inputs.map { layer[$0.node] }, shape: shape, name: node.name)
     }
     switch node.operation {
     case .input: append(Layer(kind: .input(nil), inputs: [], shape: shape, name: node.name), for: index)
@@ -52,7 +52,7 @@ struct Lowering {
       if let affine = scalar.affine {
         apply(.uniform(affine.scale, affine.offset), axis: min(1, max(0, shape.rank - 1)), index, source)
       } else {
-        append(other(node.operation), for: index)
+        append(other, for: index)
       }
     case .batchNorm(let batchNorm):
       let axis = try inference.resolve(axis: batchNorm.axis, rank: shape.rank)
@@ -72,14 +72,14 @@ struct Lowering {
       case .relu: activate(.relu, index, source)
       case .leakyRelu(let slope): activate(.slope([Float(slope)]), index, source)
       case .clip(let low, let high): activate(.clip(Float(low), Float(high)), index, source)
-      case .sigmoid, .tanh, .softplus, .softsign, .elu: append(other(node.operation), for: index)
+      default: append(other, for: index)
       }
     case .elementwise(let elementwise):
       if elementwise.kind == .add, addResidual(index, node) { return }
-      append(other(node.operation), for: index)
+      append(other, for: index)
     case .convolution, .deconvolution, .fullyConnected:
       append(product(index, node), for: index)
-    default: append(other(node.operation), for: index)
+    default: append(other, for: index)
     }
   }
 
@@ -190,7 +190,7 @@ struct Lowering {
     var source = input
     if case .fullyConnected(let connected) = node.operation, connected.flatten {
       // The merged elements lie in another order here, which their weights can follow.
-      if case .operation(.flatten) = layers[source].kind, layers[layers[source].inputs[0]].shape.rank == 4 {
+      if case .operation(let flatten) = layers[source].kind, flatten.operation == .flatten, layers[layers[source].inputs[0]].shape.rank == 4 {
         source = layers[source].inputs[0]
       }
       if layers[source].shape.rank == 4 { product.mergedChannels = layers[source].shape[1].fixed }

@@ -1,17 +1,17 @@
 import CKernels
+import Formats
 
 extension PlanCompiler {
   /// Operations that no product takes in.
   mutating func operationStep(
-    _ index: Int, _ layer: Layer, _ operation: NetworkGraph.Operation
+    _ index: Int, _ layer: Layer, _ node: NetworkGraph.Node
   ) throws(GraphError) -> (PlanRun) -> Void {
+    let operation = node.operation
     let inference = ShapeInference(node: layer.name, operation: operation)
     let shape = layer.shape
     let target = places[index]
     let inputs = layer.inputs.map { (place: places[$0], shape: self.layer($0).shape) }
-    guard let first = inputs.first else {
-      throw GraphError(.unsupported, node: layer.name, operation: operation.name, message: "takes no tensor")
-    }
+    guard let first = inputs.first else { return try literalStep(layer, node, target) }
     switch operation {
     case .scalar(let scalar):
       switch scalar.kind {
@@ -27,7 +27,7 @@ extension PlanCompiler {
       case .softplus: return unary(first.place, target, shape, ck_unary_softplus, 0)
       case .softsign: return unary(first.place, target, shape, ck_unary_softsign, 0)
       case .elu(let slope): return unary(first.place, target, shape, ck_unary_elu, slope)
-      case .relu, .leakyRelu, .clip: break
+      default: break
       }
     case .elementwise(let elementwise): return binary(elementwise.kind, inputs, target, shape)
     case .pooling(let pooling): return pool(pooling, first, target, shape)
@@ -85,10 +85,66 @@ extension PlanCompiler {
           strides, target.pointer(run), Self.sizes(shape, batch: run.batch))
       }
     case .upsampleNearest(let scale): return upsample(scale, first, target)
-    case .input, .parameter, .convolution, .deconvolution, .fullyConnected, .batchNorm, .prelu, .dropout, .identity:
-      break
+    default: break
     }
-    throw GraphError(.unsupported, node: layer.name, operation: operation.name, message: "is not an operation of a plan")
+    return try literalStep(layer, node, target)
+  }
+
+  /// An operation that has no kernel runs as the literal executor defines it: slow, but no network stays outside.
+  private func literalStep(
+    _ layer: Layer, _ node: NetworkGraph.Node, _ target: PlanPlace
+  ) throws(GraphError) -> (PlanRun) -> Void {
+    let inputs = layer.inputs.map { (place: places[$0], shape: self.layer($0).shape) }
+    var nodes = inputs.enumerated().map { number, input in
+      NetworkGraph.Node(name: "input \(number)", operation: .input(input.shape))
+    }
+    var single = node
+    single.inputs = nodes.indices.map { NetworkGraph.Value(node: $0) }
+    nodes.append(single)
+    var graph = try NetworkGraph(nodes: nodes, outputs: [NetworkGraph.Value(node: nodes.count - 1)])
+    for parameter in try graph.parameters() {
+      guard let values = parameters[parameter.name],
+        let tensor = try? StoredTensor(shape: parameter.shape, floats: values)
+      else {
+        throw GraphError(
+          .mismatch, node: node.name, operation: node.operation.name,
+          message: "needs weight \"\(parameter.name)\" in shape \(parameter.shape)")
+      }
+      graph.weights[parameter.name] = tensor
+    }
+    let executor = try NaiveExecutor(graph)
+    for shape in inputs.map(\.shape) + [layer.shape]
+    where Self.sizes(shape, batch: capacity).reduce(1, *) > NaiveExecutor.maximumElements {
+      throw GraphError(
+        .tooLarge, node: node.name, operation: node.operation.name,
+        message: "has no kernel yet and takes tensors of at most \(NaiveExecutor.maximumElements) elements")
+    }
+    let shape = layer.shape
+    return { run in
+      var tensors: [String: NaiveExecutor.Tensor] = [:]
+      for (number, input) in inputs.enumerated() {
+        let sizes = Self.sizes(input.shape, batch: run.batch)
+        var plain = [Float](repeating: 0, count: sizes.reduce(1, *))
+        plain.withUnsafeMutableBufferPointer { buffer in
+          guard let base = buffer.baseAddress else { return }
+          PlanLayout.copy(
+            sizes, from: input.place.pointer(run), PlanLayout.strides(sizes), to: base, PlanLayout.plainStrides(sizes),
+            order: Array(sizes.indices))
+        }
+        tensors["input \(number)"] = NaiveExecutor.Tensor(shape: sizes, elements: plain.map(Double.init))
+      }
+      let sizes = Self.sizes(shape, batch: run.batch)
+      // Shapes and weights are checked above; what is left to fail must not pass for a result.
+      let result = try? executor.run(tensors).first
+      let plain =
+        result?.elements.map { Float($0) } ?? [Float](repeating: .nan, count: sizes.reduce(1, *))
+      plain.withUnsafeBufferPointer { buffer in
+        guard let base = buffer.baseAddress, buffer.count == sizes.reduce(1, *) else { return }
+        PlanLayout.copy(
+          sizes, from: base, PlanLayout.plainStrides(sizes), to: target.pointer(run), PlanLayout.strides(sizes),
+          order: PlanLayout.order(sizes.count))
+      }
+    }
   }
 
   private typealias Input = (place: PlanPlace, shape: NetworkGraph.Shape)

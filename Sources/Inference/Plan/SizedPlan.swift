@@ -86,7 +86,11 @@ struct SizedPlan: Sendable {
       case .slice(let slice): if isFirst(slice.axis) { return false }
       case .batchNorm(let batchNorm): if isFirst(batchNorm.axis) { return false }
       case .transpose(let permutation): if permutation.first != 0 && rank > 1 { return false }
-      default: break
+      case .input, .parameter, .scalar, .elementwise, .convolution, .deconvolution, .fullyConnected, .activation, .prelu,
+        .pooling, .l2Normalize, .dropout, .identity, .flatten, .reshape, .crop, .upsampleNearest:
+        break
+      // Whether another operation keeps samples apart is not known here.
+      default: return false
       }
     }
     return true

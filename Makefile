@@ -8,6 +8,8 @@ PROGRAMS := insightface insightface-train
 
 # Swift's flags of the reader's own, e.g. SWIFT_FLAGS="-j 1".
 SWIFT_FLAGS ?=
+# Kernels and pixel loops are optimised in debug builds too, for tests that train and render. See Package.swift.
+export INSIGHTFACE_OPTIMIZED_DEBUG := 1
 # Flags of scripts/bench/run, e.g. BENCH_FLAGS="--rows start,loader".
 BENCH_FLAGS ?=
 

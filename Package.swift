@@ -28,7 +28,12 @@ let torchLibraries: [LinkerSetting] = [
 
 // Pixel loops are optimised in debug builds too: unoptimised they are about a hundred times slower, which would
 // make tests that render or warp real images take minutes.
-let pixelSettings: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
+//
+// A package that depends on this one by version may not be given such flags: they are there only where the environment asks
+// for them, as the Makefile does. Release builds optimise everything by themselves.
+let optimisesDebug = !(Context.environment["INSIGHTFACE_OPTIMIZED_DEBUG"] ?? "").isEmpty
+let pixelSettings: [SwiftSetting] = optimisesDebug ? [.unsafeFlags(["-O"], .when(configuration: .debug))] : []
+let kernelSettings: [CXXSetting] = optimisesDebug ? [.unsafeFlags(["-O3"], .when(configuration: .debug))] : []
 
 let systemLibraries: [Target] = [
   .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
@@ -36,7 +41,7 @@ let systemLibraries: [Target] = [
 ]
 
 let ground: [Target] = [
-  .target(name: "CKernels", cxxSettings: [.unsafeFlags(["-O3"])]),
+  .target(name: "CKernels", cxxSettings: kernelSettings),
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
   .target(name: "Formats"),
@@ -48,7 +53,7 @@ let ground: [Target] = [
 ]
 
 let firstFloor: [Target] = [
-  .target(name: "Inference", dependencies: ["Formats"]),
+  .target(name: "Inference", dependencies: ["CKernels", "Formats", "Jobs"]),
   .target(name: "Training", dependencies: ["Torch", "Inference", "Formats", "Jobs"]),
   .target(name: "SyntheticFaces", dependencies: ["Imaging"], swiftSettings: pixelSettings),
 ]
@@ -93,7 +98,7 @@ let tests: [Target] = [
   .testTarget(name: "ArgumentsTests", dependencies: ["Arguments"]),
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
-  .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
+  .testTarget(name: "InferenceTests", dependencies: ["Inference", "CKernels", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Inference", "Formats", "Imaging"]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(

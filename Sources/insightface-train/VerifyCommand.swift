@@ -1,9 +1,7 @@
 import Arguments
-import Charts
 import FaceRecognition
 import FaceRecognitionTraining
 import Formats
-import Foundation
 import Jobs
 import Torch
 import Training
@@ -50,12 +48,6 @@ struct VerifyCommand: Command {
       where: { $0 >= 1 })
   }
 
-  private struct Output: Encodable {
-    let name: String
-    let path: String
-    let report: FlipVerificationReport
-  }
-
   mutating func run() throws {
     guard !bins.isEmpty else { throw UsageError("--bin is missing: name at least one verification set") }
     let device = try DeviceChoice.resolve(device)
@@ -65,7 +57,7 @@ struct VerifyCommand: Command {
     network.move(to: device)
     let size = try checkpoint.imageSize()
     let progress = ProgressLine()
-    var outputs: [Output] = []
+    var summary = VerificationReports()
     for path in bins {
       let set = try VerificationImages(path: path, imageSize: size)
       var embedder = NetworkEmbedder(network, device: device, imageSize: size)
@@ -81,21 +73,11 @@ struct VerifyCommand: Command {
       guard let embedded else { continue }
       let report = try VerificationEvaluator(folds: folds).evaluate(
         original: embedded.original, flipped: embedded.flipped, isSame: set.isSame)
-      outputs.append(Output(name: set.name, path: path, report: report))
-      if !json { show(set.name, report) }
+      let lines = summary.add(report, name: set.name, path: path)
+      if !json { for line in lines { print(line) } }
     }
-    if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-      encoder.nonConformingFloatEncodingStrategy = .convertToString(
-        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-      print(String(decoding: try encoder.encode(outputs), as: UTF8.self))
-    }
-    if let plot {
-      let chart = VerificationReport.rocChart(
-        title: "Verification", outputs.map { (name: $0.name, report: $0.report.flip) })
-      try AtomicFile.write(chart.svg().utf8, to: plot)
-    }
+    if json { print(try summary.json()) }
+    if let plot { try AtomicFile.write(summary.rocDrawing().utf8, to: plot) }
   }
 
   private func namedNetwork() throws(UsageError) -> RecognitionNetwork? {
@@ -106,19 +88,5 @@ struct VerifyCommand: Command {
       throw UsageError("--network \(networkText): there is no such network\(near)")
     }
     return network
-  }
-
-  private func show(_ name: String, _ report: FlipVerificationReport) {
-    print(VerificationLog.xNorm(name, report.xNorm))
-    print(VerificationLog.accuracy(name, report.original))
-    print(VerificationLog.accuracyFlip(name, report.flip))
-    if let validation = report.flip.validation {
-      print("[\(name)]\(VerificationLog.validationRate(validation))")
-    } else if let absence = report.flip.validationAbsence {
-      print("[\(name)]Validation rate: absent: \(absence)")
-    }
-    let (distance, cosine) = (report.flip.bestThreshold, report.flip.bestThresholdCosine)
-    print("[\(name)]Best threshold: squared distance \(fixed(distance, 2)), cosine \(fixed(cosine, 3))")
-    for warning in report.flip.warnings { print("[\(name)]Warning: \(warning)") }
   }
 }

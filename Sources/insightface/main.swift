@@ -4,11 +4,17 @@ import Glibc
 // A file size limit shows as an error of the write, which names the file, not as a signal.
 signal(SIGXFSZ, SIG_IGN)
 
+let arguments = Array(CommandLine.arguments.dropFirst())
+// A GPU is LibTorch's.
+let verify: CommandTree =
+  arguments.first == VerifyCommand.name && VerifyCommand.needsTraining(arguments)
+  ? .forwarded(trainingCommand(VerifyCommand.name, VerifyCommand.summary)) : .command(VerifyCommand.self)
+
 let tool = CommandLineTool(
   name: "insightface", version: insightfaceVersion, summary: "Deep face recognition: train, verify, run.",
   commands: [
     .forwarded(trainingCommand("train", "Train a recognition network from train.rec")),
-    .forwarded(trainingCommand("verify", "Judge a checkpoint on verification sets (lfw.bin and its like)")),
+    verify,
     .forwarded(
       trainingCommand("quickstart", "Make faces, train MobileFaceNet + ArcFace on them, verify on people held out")),
     .group(
@@ -17,4 +23,4 @@ let tool = CommandLineTool(
         commands: datasetTools + [.command(DatasetSynthCommand.self)])),
     .command(FlopsCommand.self), .command(DoctorCommand.self),
   ])
-exit(tool.main(Array(CommandLine.arguments.dropFirst())))
+exit(tool.main(arguments))

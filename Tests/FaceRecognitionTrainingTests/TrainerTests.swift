@@ -1,4 +1,5 @@
 import EventLog
+import FaceRecognition
 import Formats
 import Foundation
 import Jobs

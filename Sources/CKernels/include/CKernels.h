@@ -23,9 +23,10 @@ typedef struct ck_parallel {
 /// A runner that does the whole loop on the calling thread.
 ck_parallel ck_serial(void);
 
-/// The instruction set chosen on this machine: "avx2" or "portable".
+/// The instruction set chosen on this machine: "avx512" (inference only, else AVX2), "avx2" or "portable".
 const char *ck_instruction_set(void);
-/// Forces the portable path (for tests that compare the two). Not thread-safe; 0 restores the choice by CPU.
+/// Forces the portable path (for tests that compare the two); 2 takes the tiles of AVX-512 without its instructions where
+/// a kernel has them. Not thread-safe; 0 restores the choice by CPU.
 void ck_force_portable(int on);
 
 // Batch normalisation over rows, fused with an optional PReLU.
@@ -96,4 +97,7 @@ void ck_normalized_rows_update(float *w, float *g, float *m, const float *recipr
 #ifdef __cplusplus
 }
 #endif
+
+#include "CKInference.h"
+
 #endif

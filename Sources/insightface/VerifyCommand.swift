@@ -1,0 +1,106 @@
+import Arguments
+import FaceRecognition
+import Formats
+import Jobs
+
+/// `insightface verify`: the reference's `verification.py`, on the CPU and without LibTorch.
+struct VerifyCommand: Command {
+  static let name = "verify"
+  static let summary = "Judge a checkpoint on verification sets (lfw.bin and its like)"
+  static let discussion = """
+    Ten contiguous folds as in the reference. Accuracy is that of the images as they are, Accuracy-Flip that of the sum
+    of image and mirror image. Thresholds are squared distances of normalised embeddings, d² = 2 − 2 cos.
+
+      insightface verify --model models/y1-arcface-emore/model,1 --bin faces_emore/lfw.bin --plot roc.svg
+    """
+
+  private var model = ""
+  private var bins: [String] = []
+  private var networkText: String?
+  private var epoch = 1
+  private var batchSize = 32
+  private var folds = 10
+  private var json = false
+  private var plot: String?
+  private var device: String?
+  private var threads: Int?
+
+  mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
+    try b.option(
+      &model, "--model", value: "PREFIX[,EPOCH]", required: true,
+      help: "MXNet checkpoint, or its folder, or a .pt file of arcface_torch")
+    try b.option(
+      &networkText, "--network", value: "NAME",
+      help: "whose weights a .pt file holds (default: recognised by its names)")
+    try b.option(&epoch, "--epoch", value: "N", help: "the checkpoint's number where --model names none")
+    try b.option(&bins, "--bin", value: "FILE", help: "a verification set; repeatable")
+    try b.option(
+      &batchSize, "--batch-size", value: "N", help: "images at a time", expected: "1 ... 4096",
+      where: { (1...4096).contains($0) })
+    try b.option(&folds, "--folds", value: "N", help: "folds", expected: "2 or more", where: { $0 >= 2 })
+    try b.flag(&json, "--json", help: "print one JSON list instead of lines")
+    try b.option(&plot, "--plot", value: "FILE.svg", help: "draw the ROC curves")
+    try b.option(
+      &device, "--device", value: "DEVICE", help: "cpu, or cuda:N for the training program (default: cpu)",
+      expected: "cpu, cuda or cuda:N", where: { $0 == "cpu" })
+    try b.option(
+      &threads, "--threads", value: "N", help: "threads (default: $INSIGHTFACE_THREADS, else one a core)",
+      expected: "1 or more", where: { $0 >= 1 })
+  }
+
+  /// Whether the arguments after `verify` ask for a device that only the training program has.
+  static func needsTraining(_ arguments: [String]) -> Bool {
+    for (index, argument) in arguments.enumerated() {
+      if argument.hasPrefix("--device=cuda") { return true }
+      if argument == "--device", index + 1 < arguments.count, arguments[index + 1].hasPrefix("cuda") { return true }
+    }
+    return false
+  }
+
+  mutating func run() throws {
+    guard !bins.isEmpty else { throw UsageError("--bin is missing: name at least one verification set") }
+    let location = CheckpointLocation(model, epoch: epoch)
+    let embedder = try FaceEmbedder(location, network: namedNetwork(), threads: threads)
+    guard embedder.width == embedder.height else {
+      throw FormatError(
+        .unsupported, "verification takes square faces, the network \(embedder.width)×\(embedder.height)",
+        path: location.symbolPath)
+    }
+    let progress = ProgressLine()
+    var summary = VerificationReports()
+    for path in bins {
+      let set = try VerificationImages(path: path, imageSize: embedder.width)
+      let began = seconds()
+      let embedded = try set.embeddings(
+        batchSize: batchSize,
+        embed: { pixels, count in
+          (
+            try embedder.embed(pixels: pixels, count: count, isMirrored: false),
+            try embedder.embed(pixels: pixels, count: count, isMirrored: true)
+          )
+        },
+        progress: { done in
+          let rest = (seconds() - began) / Double(done) * Double(set.count - done)
+          progress.show("\(set.name): \(done) of \(set.count) images, ETA \(clockText(rest))")
+          return true
+        })
+      progress.finish()
+      guard let embedded else { continue }
+      let report = try VerificationEvaluator(folds: folds).evaluate(
+        original: embedded.original, flipped: embedded.flipped, isSame: set.isSame)
+      let lines = summary.add(report, name: set.name, path: path)
+      if !json { for line in lines { print(line) } }
+    }
+    if json { print(try summary.json()) }
+    if let plot { try AtomicFile.write(summary.rocDrawing().utf8, to: plot) }
+  }
+
+  private func namedNetwork() throws(UsageError) -> RecognitionNetwork? {
+    guard let networkText else { return nil }
+    guard let network = RecognitionNetwork(rawValue: networkText) else {
+      let near = nearestName(to: networkText, among: RecognitionNetwork.allCases.map(\.rawValue))
+      throw UsageError("--network \(networkText): there is no such network\(near.map { "; did you mean \($0)?" } ?? "")")
+    }
+    return network
+  }
+}

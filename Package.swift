@@ -66,7 +66,7 @@ let doors: [Target] = [
   .executableTarget(
     name: "insightface",
     dependencies: [
-      "FaceRecognition", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
+      "FaceRecognition", "Inference", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
     ]),
   .executableTarget(
     name: "insightface-train",

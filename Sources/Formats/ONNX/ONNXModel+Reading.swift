@@ -284,7 +284,10 @@ struct ONNXReader {
       throw message.error(
         .unsupported, "\(label) has the element type \(parts.type) of ONNX, which is not read", at: offset)
     }
-    guard let size = type.byteCount(shape: parts.dimensions) else {
+    // A zero must not hide that the other dimensions multiply to more than a number holds.
+    guard type.byteCount(shape: parts.dimensions.filter { $0 != 0 }) != nil,
+      let size = type.byteCount(shape: parts.dimensions)
+    else {
       throw message.error(.corrupt, "\(label) has the impossible shape \(parts.dimensions)", at: offset)
     }
     let content: [UInt8]
@@ -369,7 +372,8 @@ private struct ONNXExternalData {
   mutating func read(_ location: String, start: Int, count: Int) throws(FormatError) -> [UInt8] {
     // A path that leads elsewhere could read any file of this machine into a model that is then passed on.
     let name = location.hasPrefix("./") ? String(location.dropFirst(2)) : location
-    guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(UInt8(ascii: "/")), !name.utf8.contains(0) else {
+    guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 })
+    else {
       throw FormatError(
         .unsafe, "it lies at `\(location.prefix(80))`; only files in the model's own folder are read",
         advice: "save the model with its weights inside")

@@ -16,7 +16,8 @@ extension NetworkGraph {
     let version = try whole.int("version")
     guard version == Self.jsonVersion else {
       throw GraphError(
-        .unsupported, message: "the description of the network has the version \(version), this program reads "
+        .unsupported,
+        message: "the description of the network has the version \(version), this program reads "
           + "\(Self.jsonVersion)", advice: "use a newer version of the program")
     }
     var nodes: [Node] = []

@@ -186,7 +186,8 @@ public struct ModelFile: Sendable {
       }
       if let size = graph.imageSize, size.height != preprocessing.height || size.width != preprocessing.width {
         throw GraphError(
-          .mismatch, message: "the preprocessing makes images of \(preprocessing.width)×\(preprocessing.height) pixels, "
+          .mismatch,
+          message: "the preprocessing makes images of \(preprocessing.width)×\(preprocessing.height) pixels, "
             + "the network takes \(size.width)×\(size.height)")
       }
       if let length = preprocessing.embeddingLength, let found = try graph.embeddingLength(), found != length {

@@ -86,6 +86,9 @@ struct ONNXAttributes {
     guard numbers.count == 2 else {
       throw error(.unsupported, "\(name) has \(numbers.count) numbers; only images of two dimensions are supported")
     }
+    guard numbers.allSatisfy({ $0.magnitude <= NetworkGraph.Operation.largestNumber }) else {
+      throw error(.invalid, "\(name) is \(numbers)")
+    }
     return NetworkGraph.Extent(height: numbers[0], width: numbers[1])
   }
 

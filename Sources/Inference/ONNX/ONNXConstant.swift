@@ -25,7 +25,7 @@ struct ONNXConstant {
 
   /// Elements in double precision as a tensor of a given type.
   init?(shape: [Int], type: StoredType, numbers: [Double]) {
-    guard type.byteCount(shape: shape) == numbers.count * type.byteCount else { return nil }
+    guard Self.isSound(shape), type.byteCount(shape: shape) == numbers.count * type.byteCount else { return nil }
     var bytes: [UInt8] = []
     bytes.reserveCapacity(numbers.count * type.byteCount)
     func append(_ value: some FixedWidthInteger) { withUnsafeBytes(of: value.littleEndian) { bytes += $0 } }
@@ -103,7 +103,8 @@ struct ONNXConstant {
 
   /// The same elements under another shape of as many.
   func reshaped(_ shape: [Int]) -> ONNXConstant? {
-    guard let tensor = try? StoredTensor(shape: shape, dtype: tensor.dtype, bytes: tensor.bytes) else { return nil }
+    guard Self.isSound(shape), let tensor = try? StoredTensor(shape: shape, dtype: tensor.dtype, bytes: tensor.bytes)
+    else { return nil }
     return ONNXConstant(tensor, name: name)
   }
 
@@ -129,7 +130,9 @@ struct ONNXConstant {
 
   /// The element of every output index of shape `target`, this tensor repeated along axes of 1.
   func repeated(to target: [Int]) -> [Double]? {
-    guard shape.count <= target.count, let total = Self.product(target), total <= Self.maximumElements else { return nil }
+    guard shape.count <= target.count, let total = Self.product(target), total <= Self.maximumElements else {
+      return nil
+    }
     let missing = target.count - shape.count
     let own = Self.strides(shape)
     var steps = [Int](repeating: 0, count: target.count)
@@ -141,6 +144,26 @@ struct ONNXConstant {
     var result = [Double](repeating: 0, count: total)
     Self.forEachIndex(target, steps, total) { index, position in result[index] = numbers[position] }
     return result
+  }
+
+  /// Every `step`-th element of one axis from `start` on, `count` in all.
+  func sliced(axis: Int, start: Int, step: Int, count: Int) -> ONNXConstant? {
+    guard shape.indices.contains(axis), count >= 0, count <= shape[axis] else { return nil }
+    let last = start + step * max(0, count - 1)
+    guard count == 0 || (0..<shape[axis]).contains(start) && (0..<shape[axis]).contains(last) else { return nil }
+    var target = shape
+    target[axis] = count
+    let size = tensor.dtype.byteCount
+    let inner = shape.dropFirst(axis + 1).reduce(1, *) * size
+    var bytes: [UInt8] = []
+    for outer in 0..<shape.prefix(axis).reduce(1, *) {
+      for index in 0..<count {
+        let begin = (outer * shape[axis] + start + index * step) * inner
+        bytes += tensor.bytes[begin..<begin + inner]
+      }
+    }
+    guard let tensor = try? StoredTensor(shape: target, dtype: tensor.dtype, bytes: bytes) else { return nil }
+    return ONNXConstant(tensor, name: name)
   }
 
   /// The shape that both shapes are repeated to; nil where they do not fit.
@@ -155,6 +178,9 @@ struct ONNXConstant {
     }
     return result
   }
+
+  /// Whether all products of sizes fit, also where a size of 0 makes the number of elements 0.
+  private static func isSound(_ shape: [Int]) -> Bool { product(shape.filter { $0 != 0 }) != nil }
 
   static func product(_ shape: [Int]) -> Int? {
     var product = 1

@@ -216,7 +216,8 @@ extension ONNXExport {
     case .average where p.countsPadding && over != 0 && p.pad != 0:
       // Zeros that count are real ones; what hangs over beyond them does not count.
       let pads = [0, 0, p.pad.top, p.pad.left, 0, 0, p.pad.bottom, p.pad.right]
-      let padded = step("Pad", node, "pad", [x, try integers(pads, node, "pads")], [.init("mode", .string("constant"))])
+      let border = try integers(pads, node, "pads")
+      let padded = step("Pad", node, "pad", [x, border], [.init("mode", .string("constant"))])
       let rest = NetworkGraph.Padding(top: 0, left: 0, bottom: over.height, right: over.width)
       add("AveragePool", node.name, [padded], Self.window(kernel, p.stride, rest) + [countsPadding(false)])
     case .average:

@@ -146,9 +146,12 @@ struct ONNXExport {
     }
     switch node.operation {
     case .input, .parameter:
-      throw GraphError(
-        .unsupported, node: node.name, operation: node.operation.name,
-        message: "is an output of the network without any operation; ONNX wants one")
+      // An output that no operation makes needs one, and with it a name of its own.
+      let name = unique(node.name + "_output")
+      let attributes = options.isHalfPrecision ? [ONNXAttribute("to", .int(StoredType.f32.onnxCode))] : []
+      add(options.isHalfPrecision ? "Cast" : "Identity", name, [tensorNames[output.node]], attributes)
+      outputs.append(ONNXValueInfo(name, type: .f32, shape: Self.dimensions(shapes[output])))
+      return
     default: break
     }
     if options.isHalfPrecision {

@@ -139,8 +139,8 @@ extension ONNXGraphReader {
   }
 
   private static func arithmetic(_ op: String, _ x: Dimension, _ y: Dimension) -> Dimension? {
-    let limit = 1 << 31
-    func sound(_ number: Int) -> Bool { abs(number) < limit }
+    let limit: UInt = 1 << 31
+    func sound(_ number: Int) -> Bool { number.magnitude < limit }
     switch (op, x, y) {
     case (_, .fixed(let a), .fixed(let b)):
       guard sound(a), sound(b) else { return nil }
@@ -231,14 +231,7 @@ extension ONNXGraphReader {
       guard list.allSatisfy({ (-numbers.count..<numbers.count).contains($0) }) else { return try result(nil) }
       let picked = list.map { numbers[$0 < 0 ? $0 + numbers.count : $0] }
       return try result(ONNXConstant(shape: indices.shape, type: first.tensor.dtype, numbers: picked))
-    case "Slice":
-      let given = (try a.integers("starts"), try a.integers("ends"))
-      guard first.shape.count == 1, let start = (given.0 ?? axes(nil))?.first,
-        let end = (given.1 ?? (inputs.count > 2 ? inputs[2]?.integers : nil))?.first,
-        inputs.count < 5 || inputs[4]?.integers == [1]
-      else { return nil }
-      let numbers = Array(first.numbers[Self.range(start, end, first.count)])
-      return try result(ONNXConstant(shape: [numbers.count], type: first.tensor.dtype, numbers: numbers))
+    case "Slice": return try result(Self.slice(first, inputs, try a.integers("starts"), try a.integers("ends"), &a))
     case "ConstantOfShape":
       guard let shape = first.integers, let count = ONNXConstant.product(shape), count <= ONNXConstant.maximumElements
       else { throw a.error(.tooLarge, "makes a constant of the shape \(first.integers ?? [])") }
@@ -269,6 +262,39 @@ extension ONNXGraphReader {
       return try result(Self.arithmetic(a.node.op, first, second))
     default: return nil
     }
+  }
+
+  private static func slice(
+    _ constant: ONNXConstant, _ inputs: [ONNXConstant?], _ oldStarts: [Int]?, _ oldEnds: [Int]?,
+    _ a: inout ONNXAttributes
+  ) throws(GraphError) -> ONNXConstant? {
+    func list(_ index: Int) -> [Int]? { index < inputs.count ? inputs[index]?.integers : nil }
+    let oldAxes = try a.integers("axes")
+    guard let starts = oldStarts ?? list(1), let ends = oldEnds ?? list(2), starts.count == ends.count else {
+      return nil
+    }
+    let axes = oldAxes ?? list(3) ?? Array(starts.indices)
+    let steps = list(4) ?? [Int](repeating: 1, count: starts.count)
+    guard axes.count == starts.count, steps.count == starts.count else { return nil }
+    var result = constant
+    for (index, axis) in axes.enumerated() {
+      let axis = axis < 0 ? axis + constant.shape.count : axis
+      let step = steps[index]
+      guard constant.shape.indices.contains(axis), step != 0, step.magnitude <= 1 << 31 else { return nil }
+      let size = result.shape[axis]
+      // Backwards, the end lies before the first element.
+      func limited(_ number: Int, _ bounds: ClosedRange<Int>) -> Int {
+        let resolved = number < 0 ? (number < -size ? bounds.lowerBound : number + size) : number
+        return min(max(resolved, bounds.lowerBound), bounds.upperBound)
+      }
+      let bounds = step > 0 ? 0...size : -1...max(-1, size - 1)
+      let (start, end) = (limited(starts[index], bounds), limited(ends[index], bounds))
+      let span = step > 0 ? end - start : start - end
+      let count = span <= 0 ? 0 : (span + abs(step) - 1) / abs(step)
+      guard let next = result.sliced(axis: axis, start: start, step: step, count: count) else { return nil }
+      result = next
+    }
+    return result
   }
 
   private static func arithmetic(_ op: String, _ x: ONNXConstant, _ y: ONNXConstant) -> ONNXConstant? {

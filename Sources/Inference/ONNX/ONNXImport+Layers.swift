@@ -4,7 +4,7 @@ extension ONNXGraphReader {
   /// The weight of a convolution: (M, C, kH, kW).
   private mutating func kernel(_ a: inout ONNXAttributes) throws(GraphError) -> ONNXConstant {
     guard let weight = try constant(1, of: a.node, "weight") else { throw a.error(.invalid, "has no weight") }
-    guard weight.shape.count == 4 else {
+    guard weight.shape.count == 4, weight.count > 0 else {
       throw a.error(
         .unsupported, "has a weight of shape \(weight.shape); only images of two dimensions are supported")
     }
@@ -81,7 +81,7 @@ extension ONNXGraphReader {
     let shape = shapes[x.node]
     let pads = try a.integers("pads") ?? [0, 0, 0, 0]
     let mode = try a.text("auto_pad") ?? "NOTSET"
-    guard pads.count == 4, pads.allSatisfy({ abs($0) <= Operation.largestNumber }) else {
+    guard pads.count == 4, pads.allSatisfy({ $0.magnitude <= Operation.largestNumber }) else {
       throw a.error(.unsupported, "pads is \(pads); four numbers, for images, are supported")
     }
     var pad = NetworkGraph.Padding(top: pads[0], left: pads[1], bottom: pads[2], right: pads[3])
@@ -183,7 +183,9 @@ extension ONNXGraphReader {
     let x = try tensor(0, of: node)
     let rank = shapes[x.node].rank
     if let axes = try constant(3, of: node, "axes")?.integers {
-      guard pads.count == 2 * axes.count else { throw a.error(.invalid, "has \(pads.count) pads for \(axes.count) axes") }
+      guard pads.count == 2 * axes.count else {
+        throw a.error(.invalid, "has \(pads.count) pads for \(axes.count) axes")
+      }
       var all = [Int](repeating: 0, count: 2 * rank)
       for (index, axis) in axes.enumerated() {
         let axis = try resolve(axis, rank, a)

@@ -96,7 +96,7 @@ extension ONNXGraphReader {
       a.ignore("saturate")
       let code = try a.integer("to") ?? 0
       guard [.f32, .f16, .f64, .bf16].contains(StoredType(onnxCode: code)) else {
-        throw a.error(.unsupported, "a computed tensor is cast to the type \(code) of ONNX; only floating point is read")
+        throw a.error(.unsupported, "a computed tensor is cast to ONNX's type \(code), not a floating-point one")
       }
       return try passed(a)
     case "Expand":

@@ -137,7 +137,8 @@ struct ONNXGraphReader {
     for (index, node) in model.graph.nodes.enumerated() {
       for output in node.outputs where !output.isEmpty {
         guard makers.updateValue(index, forKey: output) == nil else {
-          throw GraphError(.invalid, node: node.name, operation: node.op, message: "makes \"\(output)\", as another does")
+          throw GraphError(
+            .invalid, node: node.name, operation: node.op, message: "makes \"\(output)\", as another does")
         }
       }
     }
@@ -210,7 +211,8 @@ struct ONNXGraphReader {
           dimensions.append(.fixed(axis == 2 ? size.height : size.width))
         } else {
           throw GraphError(
-            .shape, node: input.name, operation: "input", message: "the file leaves dimension \(axis) of this input open",
+            .shape, node: input.name, operation: "input",
+            message: "the file leaves dimension \(axis) of this input open",
             advice: declared.count == 4 && axis >= 2
               ? "give the height and width of the images" : "give its shape among the input shapes")
         }

@@ -115,6 +115,8 @@ import Testing
     #expect(raw([1], 8, 4) == .unsupported)
     #expect(raw([1], 999, 4) == .unsupported)
     #expect(raw([Int](repeating: 1, count: 17), 1, 4) == .tooLarge)
+    #expect(raw([0, 1 << 40, 1 << 40], 1, 0) == .corrupt)
+    #expect(raw([0, 3], 1, 0) == nil)
     #expect(raw([1], 1, 4) == nil)
     #expect(
       Self.code {

@@ -100,7 +100,8 @@ import Testing
     graph.preprocessing = nil
     try ModelFile(graph: graph, format: .onnx).write(to: file("m.onnx"), as: .onnx)
     #expect(throws: FormatError.self) { try ModelFile(reading: file("m.onnx")) }
-    #expect(try ModelFile(reading: file("m.onnx"), options: .init(requiresPreprocessing: false)).graph.preprocessing == nil)
+    let unknown = try ModelFile(reading: file("m.onnx"), options: .init(requiresPreprocessing: false))
+    #expect(unknown.graph.preprocessing == nil)
     let said = try ModelFile(reading: file("m.onnx"), options: .init(preprocessing: .arcFaceTorch))
     #expect(said.graph.preprocessing?.scale == [1 / 127.5])
     #expect(said.graph.preprocessing?.height == 12)
@@ -119,7 +120,9 @@ import Testing
   }
 
   @Test func formatsAreToldByContent() throws {
-    func detect(_ bytes: [UInt8]) -> ModelFormat? { ModelFormat.detect(head: Array(bytes.prefix(64)), byteCount: bytes.count) }
+    func detect(_ bytes: [UInt8]) -> ModelFormat? {
+      ModelFormat.detect(head: Array(bytes.prefix(64)), byteCount: bytes.count)
+    }
     #expect(detect([0x12, 0x01] + [UInt8](repeating: 0, count: 30)) == .mxnet)
     #expect(detect(Array("\u{feff} \n{\"nodes\": []}".utf8)) == .mxnet)
     #expect(detect([0x50, 0x4b, 0x03, 0x04, 0, 0]) == .pytorch)

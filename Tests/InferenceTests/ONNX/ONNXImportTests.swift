@@ -45,7 +45,7 @@ import Testing
   @Test func namesOfWeightsAreThoseOfPyTorch() throws {
     let graph = try NetworkGraph.importing(ONNXModel(path: Self.path("iresnet-script.onnx"))).graph
     for (name, shape) in [
-      ("layer1.0.prelu.weight", [8]), ("fc.weight", [16, 144]), ("bn2.running_var", [12]), ("bn2.running_mean", [12]),
+      ("layer1.0.bn1.weight", [8]), ("fc.weight", [16, 144]), ("bn2.running_var", [12]), ("bn2.running_mean", [12]),
     ] {
       #expect(graph.weights[name]?.shape == shape, "\(name)")
     }
@@ -148,6 +148,27 @@ import Testing
       ONNXNode("Add", name: "add", inputs: ["x", "a"], outputs: ["y"]),
     ]
     #expect(error(model(nodes, initializers: [shape]))?.code == .tooLarge)
+  }
+
+  /// Numbers at the ends of their range, which arithmetic on them must survive.
+  @Test(arguments: [Int.min, Int.max, -1, 1 << 40])
+  func extremeNumbersAreRefused(_ number: Int) throws {
+    let weight = ONNXTensor("w", try StoredTensor(shape: [4, 4, 1, 1], floats: [Float](repeating: 1, count: 16)))
+    for (name, list) in [
+      ("strides", [number, 1]), ("dilations", [1, number]), ("pads", [number, 0, number, 0]),
+      ("kernel_shape", [number, number]),
+    ] {
+      for op in ["Conv", "ConvTranspose", "MaxPool"] {
+        let inputs = op == "MaxPool" ? ["x"] : ["x", "w"]
+        let node = ONNXNode(op, name: "n", inputs: inputs, outputs: ["y"], attributes: [.init(name, .ints(list))])
+        #expect(error(model([node], initializers: [weight])) != nil, "\(op) \(name)")
+      }
+    }
+    for (op, name) in [("Softmax", "axis"), ("Flatten", "axis"), ("Concat", "axis"), ("Split", "axis")]
+    where number != -1 {
+      let node = ONNXNode(op, name: "n", inputs: ["x"], outputs: ["y"], attributes: [.init(name, .int(number))])
+      #expect(error(model([node])) != nil, "\(op)")
+    }
   }
 
   /// Damage that leaves the bytes sound: names, shapes and numbers that do not fit each other.

@@ -49,12 +49,12 @@ let ground: [Target] = [
 
 let firstFloor: [Target] = [
   .target(name: "Inference", dependencies: ["Formats"]),
-  .target(name: "Training", dependencies: ["Torch", "Formats", "Jobs"]),
+  .target(name: "Training", dependencies: ["Torch", "Inference", "Formats", "Jobs"]),
   .target(name: "SyntheticFaces", dependencies: ["Imaging"], swiftSettings: pixelSettings),
 ]
 
 let domains: [Target] = [
-  .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging", "Jobs"]),
+  .target(name: "FaceRecognition", dependencies: ["Inference", "Charts", "Formats", "Imaging", "Jobs"]),
   .target(
     name: "FaceRecognitionTraining",
     dependencies: [
@@ -77,6 +77,13 @@ let doors: [Target] = [
     ]),
 ]
 
+// What a benchmark times from within, beside the programs themselves; it is not installed.
+let benchmark: [Target] = [
+  .executableTarget(
+    name: "insightface-bench",
+    dependencies: ["FaceRecognitionTraining", "Training", "Formats", "Arguments", "Jobs"])
+]
+
 let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -87,7 +94,7 @@ let tests: [Target] = [
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
-  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Formats", "Imaging"]),
+  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Inference", "Formats", "Imaging"]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",
@@ -100,7 +107,7 @@ let tests: [Target] = [
 let package = Package(
   name: "InsightFace",
   products: [],
-  targets: systemLibraries + ground + firstFloor + domains + doors + tests,
+  targets: systemLibraries + ground + firstFloor + domains + doors + benchmark + tests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20
 )

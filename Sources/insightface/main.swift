@@ -16,6 +16,6 @@ let tool = CommandLineTool(
         name: "dataset", summary: "Make, inspect and check data sets",
         commands: datasetTools + [.command(DatasetSynthCommand.self)])),
     .group(CommandGroup(name: "model", summary: "Inspect, convert and export networks", commands: modelTools)),
-    .command(DoctorCommand.self),
+    .command(FlopsCommand.self), .command(DoctorCommand.self),
   ])
 exit(tool.main(Array(CommandLine.arguments.dropFirst())))

@@ -42,9 +42,13 @@ int ct_threads(void);
 /// Runs a loop on LibTorch's own thread team and returns how many distinct threads took part.
 int ct_parallel_thread_count(void);
 bool ct_grad_enabled(void);
+/// Convolutions and linear maps of this thread compute in `dtype` on the device's kind; ct_float32 switches that off.
+void ct_set_autocast(ct_device device, int dtype, char **error);
 void ct_set_grad_enabled(bool on);
 const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
+/// Lets malloc keep what is freed instead of handing it back to the system, page by page, at every step.
+void ct_keep_freed_memory(void);
 
 // Generators (mt19937 on the CPU, Philox on CUDA)
 ct_generator_t ct_generator(uint64_t seed, ct_device device, char **error);
@@ -131,6 +135,14 @@ ct_tensor_t ct_max_pool2d(ct_tensor_t x, const int64_t kernel[2], const int64_t 
                           bool ceil, char **error);
 ct_tensor_t ct_avg_pool2d(ct_tensor_t x, const int64_t kernel[2], const int64_t stride[2], const int64_t padding[2],
                           bool ceil, bool count_padding, char **error);
+/// The transpose of a convolution; weight [C, O / groups, kH, kW].
+ct_tensor_t ct_conv_transpose2d(ct_tensor_t x, ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2],
+                                const int64_t padding[2], const int64_t output_padding[2], int64_t groups,
+                                const int64_t dilation[2], char **error);
+/// Adds rows and columns of a constant: left, right, top, bottom; negative numbers cut.
+ct_tensor_t ct_pad2d(ct_tensor_t x, const int64_t pad[4], double value, char **error);
+/// Every pixel repeated `scale` times in both directions.
+ct_tensor_t ct_upsample_nearest2d(ct_tensor_t x, int64_t scale, char **error);
 ct_tensor_t ct_softmax(ct_tensor_t x, int64_t dim, bool logarithm, char **error);
 /// Mean over the rows; `labels` int64.
 ct_tensor_t ct_cross_entropy(ct_tensor_t logits, ct_tensor_t labels, char **error);
@@ -142,6 +154,12 @@ ct_tensor_t ct_dropout(ct_tensor_t x, double rate, ct_generator_t generator, cha
 /// running statistics.
 ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
                           ct_tensor_t slope, bool training, bool update, double momentum, double eps, char **error);
+/// The same, then a convolution with `weight` [O, C / groups, kH, kW]; the normalised tensor is not kept for the backward
+/// pass but computed again.
+ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
+                           ct_tensor_t slope, bool training, bool update, double momentum, double eps,
+                           ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2], const int64_t padding[2],
+                           const int64_t dilation[2], int64_t groups, char **error);
 
 // Autograd
 void ct_set_requires_grad(ct_tensor_t tensor, bool on, char **error);
@@ -149,9 +167,29 @@ ct_tensor_t ct_grad(ct_tensor_t tensor);
 void ct_clear_grad(ct_tensor_t tensor);
 void ct_backward(ct_tensor_t tensor, ct_tensor_t gradient, char **error);
 
+// Heads
+/// Softmax over scaled cosines with a margin, a block of classes at a time; all float32 on the CPU.
+///
+/// x [N, D] normalised embeddings; labels int64 [N]; target [N] the own class's logit with margin; slope [N] its
+/// derivative by the cosine; weight [K, D]. With `momentum` [K, D] the weight takes a step of SGD, else `gradient` [K, D]
+/// receives d loss / d weight. Gives the N losses, the N best classes (int64), d loss / d x without the own classes' part,
+/// and d loss / d logit of the own class [N].
+void ct_margin_softmax(ct_tensor_t x, ct_tensor_t labels, ct_tensor_t target, ct_tensor_t slope, ct_tensor_t weight,
+                       ct_tensor_t momentum, ct_tensor_t gradient, double scale, double eps, double lr, double mom,
+                       double wd, ct_tensor_t results[4], char **error);
+
 // Optimizers: one pass over all parameters.
 void ct_sgd_mxnet(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,
                   double lr, double momentum, const double *weight_decay, double rescale, char **error);
+/// As PyTorch's SGD: m = momentum * m + (rescale * g + wd * w); w -= lr * m.
+void ct_sgd_torch(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,
+                  double lr, double momentum, const double *weight_decay, double rescale, char **error);
+/// As PyTorch's AdamW; `step` counts from 1.
+void ct_adamw(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *first,
+              const ct_tensor_t *second, int count, double lr, double beta1, double beta2, double eps,
+              const double *weight_decay, double rescale, int64_t step, char **error);
+/// The Euclidean norm over all tensors that are there: NaN or infinite when one of them is not finite.
+double ct_total_norm(const ct_tensor_t *tensors, int count, char **error);
 /// The first tensor that holds a NaN or an infinity, or -1.
 int ct_first_not_finite(const ct_tensor_t *tensors, int count, char **error);
 

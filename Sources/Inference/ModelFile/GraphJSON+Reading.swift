@@ -211,6 +211,7 @@ extension NetworkGraph.Operation {
     case "tanh": self = .activation(.tanh)
     case "softplus": self = .activation(.softplus)
     case "softsign": self = .activation(.softsign)
+    case "square_root": self = .activation(.squareRoot)
     case "leaky_relu": self = .activation(.leakyRelu(slope: try o.number("slope")))
     case "elu": self = .activation(.elu(slope: try o.number("slope")))
     case "clip": self = .activation(.clip(minimum: try o.number("min"), maximum: try o.number("max")))
@@ -239,6 +240,12 @@ extension NetworkGraph.Operation {
         .init(
           size: o.has("size") ? try o.extent("size") : nil, offset: try o.extent("offset"),
           isCentered: try o.bool("centered")))
+    case "reduction":
+      self = .reduction(
+        .init(
+          try o.word("kind", Reduction.Kind.self), axes: try o.ints("axes"),
+          keepsDimensions: try o.bool("keeps_dimensions")))
+    case "tile": self = .tile(repetitions: try o.ints("repetitions"))
     case "upsample_nearest": self = .upsampleNearest(scale: try o.int("scale"))
     default:
       throw GraphError(

@@ -160,6 +160,12 @@ extension NetworkGraph.Operation {
       var attributes: [(String, GraphJSONValue)] = []
       if let size = c.size { attributes.append(("size", .extent(size))) }
       return ("crop", attributes + [("offset", .extent(c.offset)), ("centered", .bool(c.isCentered))])
+    case .reduction(let r):
+      return (
+        "reduction",
+        [("kind", .text("\(r.kind)")), ("axes", .ints(r.axes)), ("keeps_dimensions", .bool(r.keepsDimensions))]
+      )
+    case .tile(let repetitions): return ("tile", [("repetitions", .ints(repetitions))])
     case .upsampleNearest(let scale): return ("upsample_nearest", [("scale", .int(scale))])
     }
   }
@@ -173,6 +179,7 @@ extension NetworkGraph.Operation.Activation {
     case .tanh: ("tanh", [])
     case .softplus: ("softplus", [])
     case .softsign: ("softsign", [])
+    case .squareRoot: ("square_root", [])
     case .leakyRelu(let slope): ("leaky_relu", [("slope", .number(slope))])
     case .elu(let slope): ("elu", [("slope", .number(slope))])
     case .clip(let low, let high): ("clip", [("min", .number(low)), ("max", .number(high))])

@@ -207,6 +207,11 @@ extension GraphBuilder {
     add(.elementwise(.init(.subtract, broadcasts: broadcasting)), [a, b], named: name)
   }
 
+  /// a / b of equal shapes, or with `broadcasting` of shapes that differ in axes of 1.
+  public mutating func divide(_ a: Value, _ b: Value, broadcasting: Bool = false, named name: String? = nil) -> Value {
+    add(.elementwise(.init(.divide, broadcasts: broadcasting)), [a, b], named: name)
+  }
+
   /// a · b of equal shapes, or with `broadcasting` of shapes that differ in axes of 1.
   public mutating func multiply(
     _ a: Value, _ b: Value, broadcasting: Bool = false, named name: String? = nil
@@ -312,6 +317,25 @@ extension GraphBuilder {
   /// Every pixel repeated `scale` times in both directions.
   public mutating func upsampleNearest(_ x: Value, scale: Int, named name: String? = nil) -> Value {
     add(.upsampleNearest(scale: scale), [x], named: name)
+  }
+
+  /// Sum over axes, or over all elements.
+  public mutating func sum(
+    _ x: Value, axes: [Int] = [], keepsDimensions: Bool = false, named name: String? = nil
+  ) -> Value {
+    add(.reduction(.init(.sum, axes: axes, keepsDimensions: keepsDimensions)), [x], named: name)
+  }
+
+  /// Mean over axes, or over all elements.
+  public mutating func mean(
+    _ x: Value, axes: [Int] = [], keepsDimensions: Bool = false, named name: String? = nil
+  ) -> Value {
+    add(.reduction(.init(.mean, axes: axes, keepsDimensions: keepsDimensions)), [x], named: name)
+  }
+
+  /// The tensor repeated along each axis.
+  public mutating func tile(_ x: Value, _ repetitions: [Int], named name: String? = nil) -> Value {
+    add(.tile(repetitions: repetitions), [x], named: name)
   }
 
   /// The tensor itself under another name; `stopsGradient` blocks the backward pass.

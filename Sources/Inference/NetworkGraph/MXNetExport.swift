@@ -150,6 +150,7 @@ extension NetworkGraph.Operation {
       switch activation {
       case .leakyRelu, .elu: "leakyrelu"
       case .clip: "clip"
+      case .squareRoot: "sqrt"
       default: "activation"
       }
     case .prelu: "leakyrelu"
@@ -165,6 +166,8 @@ extension NetworkGraph.Operation {
     case .slice: "slice_axis"
     case .crop: "crop"
     case .upsampleNearest: "upsampling"
+    case .reduction(let reduction): reduction.kind == .sum ? "sum" : "mean"
+    case .tile: "tile"
     }
   }
 
@@ -251,6 +254,7 @@ extension NetworkGraph.Operation {
         return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "elu"), ("slope", "\(slope)")])
       case .clip(let minimum, let maximum):
         return MXNetOperator(op: "clip", attributes: [("a_min", "\(minimum)"), ("a_max", "\(maximum)")])
+      case .squareRoot: return MXNetOperator(op: "sqrt")
       }
     case .pooling(let p):
       let kind =
@@ -312,6 +316,14 @@ extension NetworkGraph.Operation {
     case .upsampleNearest(let scale):
       return MXNetOperator(
         op: "UpSampling", attributes: [("num_args", "1"), ("sample_type", "nearest"), ("scale", "\(scale)")])
+    case .reduction(let r):
+      var attributes: [(String, String)] = []
+      if r.axes.count == 1 { attributes.append(("axis", "\(r.axes[0])")) }
+      if r.axes.count > 1 { attributes.append(("axis", MXNetExport.tuple(r.axes))) }
+      if r.keepsDimensions { attributes.append(("keepdims", "True")) }
+      return MXNetOperator(op: r.kind == .sum ? "sum" : "mean", attributes: attributes)
+    case .tile(let repetitions):
+      return MXNetOperator(op: "tile", attributes: [("reps", MXNetExport.tuple(repetitions))])
     }
   }
 }

@@ -260,7 +260,10 @@ private struct MXNetGraphReader {
       let consumers = graph.nodes.indices.filter { graph.nodes[$0].inputs.contains(Value(node: node)) }
       return consumers.count == 1 ? consumers[0] : nil
     }
-    guard let first = onlyConsumer(of: start), case .scalar(let offset) = graph.nodes[first].operation,
+    // A few networks give the input another name first.
+    var place = start
+    while let next = onlyConsumer(of: place), case .identity = graph.nodes[next].operation { place = next }
+    guard let first = onlyConsumer(of: place), case .scalar(let offset) = graph.nodes[first].operation,
       offset.kind == .subtract,
       let second = onlyConsumer(of: first), case .scalar(let scale) = graph.nodes[second].operation,
       scale.kind == .multiply
@@ -411,6 +414,17 @@ extension MXNetGraphReader {
       attributes.ignore("workspace", "num_filter", "multi_input_mode")
       try attributes.require("sample_type", "nearest")
       return .upsampleNearest(scale: try attributes.required("scale"))
+    case "sqrt": return .activation(.squareRoot)
+    case "sum", "sum_axis", "mean":
+      try attributes.require("exclude", "False")
+      let kind: Operation.Reduction.Kind = attributes.op == "mean" ? .mean : .sum
+      let axes = try attributes.integers("axis") ?? []
+      return .reduction(.init(kind, axes: axes, keepsDimensions: try attributes.flag("keepdims") ?? false))
+    case "tile":
+      guard let repetitions = try attributes.integers("reps"), !repetitions.isEmpty else {
+        throw attributes.error(.invalid, "has no reps")
+      }
+      return .tile(repetitions: repetitions)
     case "identity", "_copy": return .identity(stopsGradient: false)
     case "BlockGrad", "stop_gradient": return .identity(stopsGradient: true)
     default:

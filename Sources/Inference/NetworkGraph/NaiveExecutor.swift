@@ -187,6 +187,10 @@ public struct NaiveExecutor: Sendable {
         }
       }
       elements = output
+    case .reduction(let reduction):
+      let axes = try inference.axes(of: reduction, rank: inputs[0].shape.count)
+      elements = Self.reduce(inputs[0], reduction.kind, axes)
+    case .tile: elements = Self.tile(inputs[0], shape)
     }
     return Tensor(checked: shape, elements)
   }
@@ -464,7 +468,44 @@ extension NaiveExecutor {
     case .leakyRelu(let slope): x.map { $0 > 0 ? $0 : slope * $0 }
     case .elu(let slope): x.map { $0 > 0 ? $0 : slope * expm1($0) }
     case .clip(let low, let high): x.map { min(max($0, low), high) }
+    case .squareRoot: x.map { $0.squareRoot() }
     }
+  }
+
+  private static func reduce(
+    _ input: Tensor, _ kind: NetworkGraph.Operation.Reduction.Kind, _ axes: [Int]
+  ) -> [Double] {
+    var current = input
+    for axis in axes {
+      var sums: [Double] = []
+      forEachLine(of: current.shape, axis: axis) { start, stride, count in
+        var sum = 0.0
+        for index in 0..<count { sum += current.elements[start + index * stride] }
+        sums.append(sum)
+      }
+      var shape = current.shape
+      shape[axis] = 1
+      current = Tensor(checked: shape, sums)
+    }
+    guard kind == .mean else { return current.elements }
+    let count = axes.reduce(1) { $0 * input.shape[$1] }
+    return current.elements.map { $0 / Double(count) }
+  }
+
+  private static func tile(_ input: Tensor, _ shape: [Int]) -> [Double] {
+    let sizes = [Int](repeating: 1, count: shape.count - input.shape.count) + input.shape
+    let steps = strides(sizes)
+    var output: [Double] = []
+    output.reserveCapacity(shape.reduce(1, *))
+    func walk(_ axis: Int, _ position: Int) {
+      if axis == shape.count {
+        output.append(input.elements[position])
+      } else {
+        for index in 0..<shape[axis] { walk(axis + 1, position + index % sizes[axis] * steps[axis]) }
+      }
+    }
+    walk(0, 0)
+    return output
   }
 
   // MARK: Walking over tensors

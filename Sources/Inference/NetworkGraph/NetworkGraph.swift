@@ -272,7 +272,7 @@ extension NetworkGraph.Operation {
       switch activation {
       case .leakyRelu(let slope), .elu(let slope): check.finite("slope", slope)
       case .clip(let low, let high): check.require(low <= high, "limits \(low) and \(high) are not in order")
-      case .relu, .sigmoid, .tanh, .softplus, .softsign: break
+      case .relu, .sigmoid, .tanh, .softplus, .softsign, .squareRoot: break
       }
     case .pooling(let p):
       if p.isGlobal { break }
@@ -308,6 +308,12 @@ extension NetworkGraph.Operation {
       check.natural("offset", c.offset.height, c.offset.width)
       if let size = c.size { check.positive("size", size.height, size.width) }
     case .upsampleNearest(let scale): check.within(1...256, "scale", scale)
+    case .reduction(let reduction):
+      check.atMost(8, "axes", reduction.axes.count)
+      for axis in reduction.axes { check.axis(axis) }
+    case .tile(let repetitions):
+      check.atMost(8, "dimensions", repetitions.count)
+      for repetition in repetitions { check.positive("repetition", repetition) }
     case .elementwise, .prelu, .identity, .flatten: break
     }
     return check.problem

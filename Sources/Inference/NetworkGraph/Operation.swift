@@ -48,6 +48,10 @@ extension NetworkGraph {
     case crop(Crop)
     /// Every pixel repeated `scale` times in both directions.
     case upsampleNearest(scale: Int)
+    /// Sum or mean over some axes or all.
+    case reduction(Reduction)
+    /// The whole tensor repeated so many times along each axis.
+    case tile(repetitions: [Int])
 
     /// Arithmetic of x and one constant c.
     public struct ScalarArithmetic: Sendable, Hashable {
@@ -240,6 +244,8 @@ extension NetworkGraph {
       case elu(slope: Double)
       /// x limited to a range; (0, 6) is ReLU6.
       case clip(minimum: Double, maximum: Double)
+      /// √x
+      case squareRoot
     }
 
     /// Pooling over windows or over the whole image.
@@ -367,6 +373,27 @@ extension NetworkGraph {
       }
     }
 
+    /// A sum or a mean over axes, the batch's too if it is among them.
+    public struct Reduction: Sendable, Hashable {
+      /// Which reduction.
+      public enum Kind: Sendable, Hashable, CaseIterable {
+        case sum, mean
+      }
+      /// Which reduction.
+      public var kind: Kind
+      /// The axes that vanish, negative ones counted from the end; empty means all.
+      public var axes: [Int]
+      /// Whether they stay as axes of 1; without it, reducing all gives a tensor of shape (1).
+      public var keepsDimensions: Bool
+
+      /// A reduction.
+      public init(_ kind: Kind, axes: [Int] = [], keepsDimensions: Bool = false) {
+        self.kind = kind
+        self.axes = axes
+        self.keepsDimensions = keepsDimensions
+      }
+    }
+
     /// The operation's name in messages.
     public var name: String {
       switch self {
@@ -392,6 +419,8 @@ extension NetworkGraph {
       case .slice: "slice"
       case .crop: "crop"
       case .upsampleNearest: "upsampleNearest"
+      case .reduction(let reduction): "reduction \(reduction.kind)"
+      case .tile: "tile"
       }
     }
 

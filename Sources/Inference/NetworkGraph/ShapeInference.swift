@@ -39,10 +39,10 @@ extension NetworkGraph {
 }
 
 /// The shape rules of one node.
-struct ShapeInference {
-  typealias Shape = NetworkGraph.Shape
+package struct ShapeInference {
+  package typealias Shape = NetworkGraph.Shape
   typealias Dimension = NetworkGraph.Dimension
-  typealias Operation = NetworkGraph.Operation
+  package typealias Operation = NetworkGraph.Operation
 
   /// More elements in one tensor, or one sample of it, are refused: no face network comes near.
   static let maximumElements = 1 << 31
@@ -50,11 +50,17 @@ struct ShapeInference {
   let node: String
   let operation: Operation
 
+  /// The rules of a node of this name.
+  package init(node: String, operation: NetworkGraph.Operation) {
+    self.node = node
+    self.operation = operation
+  }
+
   func error(_ message: String, advice: String? = nil) -> GraphError {
     GraphError(.shape, node: node, operation: operation.name, message: message, advice: advice)
   }
 
-  func infer(_ inputs: [Shape]) throws(GraphError) -> (output: Shape, parameters: [[Int]]) {
+  package func infer(_ inputs: [Shape]) throws(GraphError) -> (output: Shape, parameters: [[Int]]) {
     if let problem = operation.firstProblem {
       throw GraphError(.invalid, node: node, operation: operation.name, message: problem)
     }
@@ -113,6 +119,14 @@ struct ShapeInference {
     case .upsampleNearest(let scale):
       let (_, height, width) = try image(inputs[0])
       return ([inputs[0][0], inputs[0][1], .fixed(height * scale), .fixed(width * scale)], [])
+    case .reduction(let reduction):
+      let axes = try self.axes(of: reduction, rank: inputs[0].rank)
+      if reduction.keepsDimensions {
+        return (Shape(inputs[0].dimensions.enumerated().map { axes.contains($0) ? 1 : $1 }), [])
+      }
+      let rest = inputs[0].dimensions.enumerated().filter { !axes.contains($0.offset) }.map(\.element)
+      return (rest.isEmpty ? [1] : Shape(rest), [])
+    case .tile(let repetitions): return (try tile(inputs[0], repetitions), [])
     }
   }
 
@@ -242,7 +256,7 @@ struct ShapeInference {
   }
 
   /// The size and place of the window within the first input.
-  func cropWindow(
+  package func cropWindow(
     _ crop: Operation.Crop, image input: Shape, like: Shape?
   ) throws(GraphError) -> (rows: Range<Int>, columns: Range<Int>) {
     let (_, height, width) = try image(input)
@@ -266,7 +280,7 @@ struct ShapeInference {
   }
 
   /// The axis and the elements of a slice.
-  func range(_ slice: Operation.Slice, of input: Shape) throws(GraphError) -> (axis: Int, range: Range<Int>) {
+  package func range(_ slice: Operation.Slice, of input: Shape) throws(GraphError) -> (axis: Int, range: Range<Int>) {
     let axis = try resolve(axis: slice.axis, rank: input.rank)
     let size = try size(input, axis)
     let begin = slice.begin < 0 ? slice.begin + size : slice.begin
@@ -325,6 +339,32 @@ struct ShapeInference {
     return Shape(output)
   }
 
+  /// The axes that a reduction removes, from the front, in ascending order.
+  package func axes(of reduction: Operation.Reduction, rank: Int) throws(GraphError) -> [Int] {
+    guard rank >= 1 else { throw error("needs one dimension or more") }
+    if reduction.axes.isEmpty { return Array(0..<rank) }
+    var axes: Set<Int> = []
+    for axis in reduction.axes {
+      guard axes.insert(try resolve(axis: axis, rank: rank)).inserted else {
+        throw error("the axes \(reduction.axes) name one twice")
+      }
+    }
+    return axes.sorted()
+  }
+
+  private func tile(_ input: Shape, _ repetitions: [Int]) throws(GraphError) -> Shape {
+    let rank = max(input.rank, repetitions.count)
+    guard rank <= 8 else { throw error("gives \(rank) dimensions, at most 8 are supported") }
+    let dimensions = [Dimension](repeating: 1, count: rank - input.rank) + input.dimensions
+    let factors = [Int](repeating: 1, count: rank - repetitions.count) + repetitions
+    var output: [Dimension] = []
+    for (dimension, factor) in zip(dimensions, factors) {
+      let (coefficient, _) = try product([dimension, .fixed(factor)])
+      if case .batch = dimension { output.append(.batch(coefficient)) } else { output.append(.fixed(coefficient)) }
+    }
+    return Shape(output)
+  }
+
   // MARK: Arithmetic of dimensions
 
   /// The product as coefficient · N^power.
@@ -370,7 +410,7 @@ struct ShapeInference {
   }
 
   /// An axis from the front.
-  func resolve(axis: Int, rank: Int) throws(GraphError) -> Int {
+  package func resolve(axis: Int, rank: Int) throws(GraphError) -> Int {
     let resolved = axis < 0 ? axis + rank : axis
     guard (0..<rank).contains(resolved) else { throw error("there is no axis \(axis) of \(rank)") }
     return resolved

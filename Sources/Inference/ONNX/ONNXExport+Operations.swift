@@ -52,6 +52,15 @@ extension ONNXExport {
       try slice(
         node, x[0], axes: [2, 3], begins: [window.rows.lowerBound, window.columns.lowerBound],
         ends: [window.rows.upperBound, window.columns.upperBound])
+    case .reduction(let reduction): try append(reduction, node, x[0])
+    case .tile(let repetitions):
+      let rank = inputShape(node).rank
+      let missing = max(0, repetitions.count - rank)
+      let axes = Array(0..<missing)
+      let source =
+        missing == 0 ? x[0] : step("Unsqueeze", node, "wide", [x[0], try integers(axes, node, "axes")])
+      let repeats = [Int](repeating: 1, count: max(0, rank - repetitions.count)) + repetitions
+      add("Tile", node.name, [source, try integers(repeats, node, "repeats")])
     case .upsampleNearest(let scale):
       let scales = try numbers([1, 1, Double(scale), Double(scale)], shape: [4], node, "scales", type: .f32)
       add(
@@ -164,6 +173,7 @@ extension ONNXExport {
     case .tanh: add("Tanh", node.name, [x])
     case .softplus: add("Softplus", node.name, [x])
     case .softsign: add("Softsign", node.name, [x])
+    case .squareRoot: add("Sqrt", node.name, [x])
     case .leakyRelu(let slope): add("LeakyRelu", node.name, [x], [.init("alpha", .float(Float(slope)))])
     case .elu(let slope): add("Elu", node.name, [x], [.init("alpha", .float(Float(slope)))])
     case .clip(let low, let high):
@@ -250,6 +260,25 @@ extension ONNXExport {
     add(
       "Cast", unique("\(node.name)_cast"), [quotient], output: node.name,
       [.init("to", .int(StoredType.f16.onnxCode))])
+  }
+
+  private mutating func append(
+    _ reduction: Operation.Reduction, _ node: NetworkGraph.Node, _ x: String
+  ) throws(GraphError) {
+    let rank = inputShape(node).rank
+    let axes = try ShapeInference(node: node.name, operation: node.operation).axes(of: reduction, rank: rank)
+    // Everything reduced is one number here and none at all there.
+    let isNumber = axes.count == rank && !reduction.keepsDimensions
+    let name = isNumber ? unique("\(node.name)_number") : node.name
+    var attributes: [ONNXAttribute] = [.init("keepdims", .int(reduction.keepsDimensions ? 1 : 0))]
+    var inputs = [x]
+    if reduction.kind == .sum || options.opset >= 18 {
+      inputs.append(try integers(axes, node, "axes"))
+    } else {
+      attributes.append(.init("axes", .ints(axes)))
+    }
+    add(reduction.kind == .sum ? "ReduceSum" : "ReduceMean", name, inputs, attributes)
+    if isNumber { add("Reshape", node.name, [name, try integers([1], node, "shape")]) }
   }
 
   // MARK: Shapes

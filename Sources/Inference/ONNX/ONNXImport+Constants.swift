@@ -56,13 +56,13 @@ extension ONNXGraphReader {
     switch try input(0, of: a.node) {
     case .constant(let constant)?: dimensions = constant.shape.map(Dimension.fixed)
     case .sizes(let list, let isScalar)?: dimensions = isScalar ? [] : [.fixed(list.count)]
-    case .sumOfSquares?, .norm?: throw a.error(.unsupported, "asks for the shape of a norm")
     case .padded(let x, let border, _)?:
       var shape = shapes[x.node]
       shape[2] = .fixed((shape[2].fixed ?? 0) + border.top + border.bottom)
       shape[3] = .fixed((shape[3].fixed ?? 0) + border.left + border.right)
       dimensions = shape.dimensions
-    case .tensor(let x)?, .square(_, let x)?: dimensions = shapes[x.node].dimensions
+    case .tensor(let x)?, .square(_, let x)?, .sumOfSquares(_, _, _, let x)?, .norm(_, _, _, let x)?:
+      dimensions = shapes[x.node].dimensions
     case nil: throw a.error(.invalid, "has no input")
     }
     return Self.simplified(Array(dimensions[Self.range(start, end ?? Int.max, dimensions.count)]), isScalar: false)

@@ -8,7 +8,7 @@ extension ONNXGraphReader {
     "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "LpNormalization", "MatMul", "Max",
     "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum",
     "ReduceSumSquare", "Reciprocal", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Softplus",
-    "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze", "Upsample",
+    "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample",
   ]
 
   mutating func read(_ node: ONNXNode) throws(GraphError) {
@@ -64,10 +64,14 @@ extension ONNXGraphReader {
     case "Reciprocal": return .tensor(try emit(.scalar(.init(.divideInto, 1)), [try tensor(0, of: node)], for: node))
     case "Pow": return try power(&a)
     case "Sqrt":
-      guard case .sumOfSquares(let x, let axes, let epsilon)? = try input(0, of: node) else {
-        throw a.error(.unsupported, "a square root of anything but a sum of squares is not supported")
+      let root = try emit(.activation(.squareRoot), [try tensor(0, of: node)], for: node)
+      guard case .sumOfSquares(let x, let axes, let epsilon, _)? = try input(0, of: node) else { return .tensor(root) }
+      return .norm(of: x, axes: axes, epsilon: epsilon, result: root)
+    case "Tile":
+      guard let repeats = try constant(1, of: node, "repeats")?.integers else {
+        throw a.error(.unsupported, "its repeats are not known")
       }
-      return .norm(of: x, axes: axes, epsilon: epsilon)
+      return .tensor(try emit(.tile(repetitions: repeats), [try tensor(0, of: node)], for: node))
     case "LpNormalization":
       try a.require("p", 2)
       let x = try tensor(0, of: node)
@@ -150,12 +154,12 @@ extension ONNXGraphReader {
     func isNone(_ limit: Double) -> Bool { abs(limit) >= Double(Float.greatestFiniteMagnitude) }
     if let limit = low, isNone(limit) { low = nil }
     if let limit = high, isNone(limit) { high = nil }
-    if case .norm(let x, let axes, let epsilon)? = try input(0, of: node) {
+    if case .norm(let x, let axes, let epsilon, let norm)? = try input(0, of: node), let low, high == nil,
+      (0...1e-6).contains(low)
+    {
       // max(‖x‖, e): beyond e the same number, and e² under the root keeps zero apart from zero as well.
-      guard let low, high == nil, low >= 0, low <= 1e-6 else {
-        throw a.error(.unsupported, "limits a norm other than from below by a small number")
-      }
-      return .norm(of: x, axes: axes, epsilon: max(epsilon, low * low))
+      let limited = try emit(.scalar(.init(.maximum, low)), [norm], for: node)
+      return .norm(of: x, axes: axes, epsilon: max(epsilon, low * low), result: limited)
     }
     let x = try tensor(0, of: node)
     func shortest(_ limit: Double) -> Double { ONNXAttributes.shortest(Float(limit)) }
@@ -218,16 +222,22 @@ extension ONNXGraphReader {
     _ kind: Operation.Elementwise.Kind, _ a: ONNXKnown, _ b: ONNXKnown, _ node: ONNXNode, suffix: String?
   ) throws(GraphError) -> ONNXKnown {
     switch (kind, a, b) {
-    case (.divide, .tensor(let x), .norm(let y, let axes, let epsilon)) where x == y:
+    case (.divide, .tensor(let x), .norm(let y, let axes, let epsilon, _))
+    where x == y && Self.normalization(axes, rank: shapes[x.node].rank) != nil:
       return .tensor(try l2Normalize(x, axes: axes, epsilon: epsilon, ONNXAttributes(node: node, opset: opset)))
-    case (.add, .sumOfSquares(let x, let axes, let epsilon), .constant(let c)),
-      (.add, .constant(let c), .sumOfSquares(let x, let axes, let epsilon)):
-      if let value = c.uniformValue, value >= 0 {
-        return .sumOfSquares(of: x, axes: axes, epsilon: epsilon + ONNXAttributes.shortest(Float(value)))
+    case (.add, .sumOfSquares(let x, let axes, let epsilon, let sum), .constant(let c)),
+      (.add, .constant(let c), .sumOfSquares(let x, let axes, let epsilon, let sum)):
+      if let value = c.uniformValue, value >= 0,
+        let moved = try scalar(kind, c, .tensor(sum), constantFirst: false, node, suffix)
+      {
+        return .sumOfSquares(
+          of: x, axes: axes, epsilon: epsilon + ONNXAttributes.shortest(Float(value)), result: moved)
       }
-    case (.maximum, .norm(let x, let axes, let epsilon), .constant(let c)):
-      if let low = c.uniformValue, low >= 0, low <= 1e-6 {
-        return .norm(of: x, axes: axes, epsilon: max(epsilon, low * low))
+    case (.maximum, .norm(let x, let axes, let epsilon, let norm), .constant(let c)):
+      if let low = c.uniformValue, (0...1e-6).contains(low),
+        let limited = try scalar(kind, c, .tensor(norm), constantFirst: false, node, suffix)
+      {
+        return .norm(of: x, axes: axes, epsilon: max(epsilon, low * low), result: limited)
       }
     case (_, .constant(let c), _):
       if let result = try scalar(kind, c, b, constantFirst: true, node, suffix) { return .tensor(result) }
@@ -283,14 +293,29 @@ extension ONNXGraphReader {
     if axes.isEmpty { axes = Array(0..<rank) }
     axes = Set(axes).sorted()
     let keeps = try a.flag("keepdims") ?? true
-    let isNorm = node.op == "ReduceL2" || node.op == "ReduceSumSquare" || (node.op == "ReduceSum" && square != nil)
-    if isNorm {
-      guard keeps else { throw a.error(.unsupported, "a norm without its dimension (keepdims = 0) is not supported") }
-      return node.op == "ReduceL2"
-        ? .norm(of: x, axes: axes, epsilon: 1e-30) : .sumOfSquares(of: x, axes: axes, epsilon: 0)
+    if node.op == "ReduceL2" || node.op == "ReduceSumSquare" {
+      let product = try emit(.elementwise(.init(.multiply)), [x, x], for: node, suffix: "square")
+      let isRoot = node.op == "ReduceL2"
+      let sum = try emit(
+        .reduction(.init(.sum, axes: axes, keepsDimensions: keeps)), [product], for: node,
+        suffix: isRoot ? "sum" : nil)
+      let result = isRoot ? try emit(.activation(.squareRoot), [sum], for: node) : sum
+      // Without its dimension a norm lines up with other axes, so that no division by it is a normalisation.
+      guard keeps else { return .tensor(result) }
+      return isRoot
+        ? .norm(of: x, axes: axes, epsilon: 1e-30, result: result)
+        : .sumOfSquares(of: x, axes: axes, epsilon: 0, result: result)
+    }
+    let source = try tensor(found, of: node)
+    if let square, keeps {
+      let sum = try emit(.reduction(.init(.sum, axes: axes, keepsDimensions: true)), [source], for: node)
+      return .sumOfSquares(of: square, axes: axes, epsilon: 0, result: sum)
     }
     guard rank == 4, axes == [2, 3] else {
-      throw a.error(.unsupported, "reduces axes \(axes) of \(rank); only height and width of images are supported")
+      guard node.op != "ReduceMax" else { throw a.error(.unsupported, "takes the maximum along the axes \(axes)") }
+      let kind: Operation.Reduction.Kind = node.op == "ReduceMean" ? .mean : .sum
+      return .tensor(
+        try emit(.reduction(.init(kind, axes: axes, keepsDimensions: keeps)), [source], for: node))
     }
     let kind: Operation.Pooling.Kind =
       switch node.op {
@@ -298,10 +323,9 @@ extension ONNXGraphReader {
       case "ReduceMax": .max
       default: .sum
       }
-    let value = try tensor(found, of: node)
-    guard !keeps else { return .tensor(try globalPool(kind, value, node)) }
+    guard !keeps else { return .tensor(try globalPool(kind, source, node)) }
     let pooled = try emit(
-      .pooling(.init(kind, kernel: nil, isGlobal: true)), [value], for: node, suffix: "pooled")
+      .pooling(.init(kind, kernel: nil, isGlobal: true)), [source], for: node, suffix: "pooled")
     return .tensor(try emit(.flatten, [pooled], for: node))
   }
 
@@ -314,18 +338,18 @@ extension ONNXGraphReader {
   private mutating func l2Normalize(
     _ x: Value, axes: [Int], epsilon: Double, _ a: ONNXAttributes
   ) throws(GraphError) -> Value {
-    let rank = shapes[x.node].rank
-    let mode: Operation.L2Normalize.Mode
-    if rank >= 2, axes == Array(1..<rank) {
-      mode = .instance
-    } else if rank >= 2, axes == [1] {
-      mode = .channel
-    } else if rank >= 3, axes == Array(2..<rank) {
-      mode = .spatial
-    } else {
-      throw a.error(.unsupported, "normalises along the axes \(axes) of \(rank)")
+    guard let mode = Self.normalization(axes, rank: shapes[x.node].rank) else {
+      throw a.error(.unsupported, "normalises along the axes \(axes)")
     }
     return try emit(.l2Normalize(.init(mode: mode, epsilon: epsilon)), [x], for: a.node)
+  }
+
+  /// Which normalisation runs along these axes; nil for none.
+  private static func normalization(_ axes: [Int], rank: Int) -> Operation.L2Normalize.Mode? {
+    guard rank >= 2 else { return nil }
+    if axes == Array(1..<rank) { return .instance }
+    if axes == [1] { return .channel }
+    return rank >= 3 && axes == Array(2..<rank) ? .spatial : nil
   }
 
   private mutating func softmax(_ a: inout ONNXAttributes) throws(GraphError) -> Value {

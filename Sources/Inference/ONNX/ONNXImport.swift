@@ -61,10 +61,10 @@ enum ONNXKnown {
   case padded(NetworkGraph.Value, NetworkGraph.Padding, value: Double)
   /// The square of a tensor; `product` is the node that computes it.
   case square(of: NetworkGraph.Value, product: NetworkGraph.Value)
-  /// Σ x² + epsilon along axes.
-  case sumOfSquares(of: NetworkGraph.Value, axes: [Int], epsilon: Double)
+  /// Σ x² + epsilon along axes; `result` is the node that computes it, which falls out where a normalisation takes over.
+  case sumOfSquares(of: NetworkGraph.Value, axes: [Int], epsilon: Double, result: NetworkGraph.Value)
   /// √(Σ x² + epsilon) along axes.
-  case norm(of: NetworkGraph.Value, axes: [Int], epsilon: Double)
+  case norm(of: NetworkGraph.Value, axes: [Int], epsilon: Double, result: NetworkGraph.Value)
 }
 
 /// The walk over a model that collects nodes and weights.
@@ -225,7 +225,8 @@ struct ONNXGraphReader {
   private mutating func output(_ name: String) throws(GraphError) -> Value {
     let value: Value
     switch known[name] {
-    case .tensor(let found), .square(_, let found): value = found
+    case .tensor(let found), .square(_, let found), .sumOfSquares(_, _, _, let found), .norm(_, _, _, let found):
+      value = found
     default:
       throw GraphError(
         .unsupported, message: "the output \"\(name)\" is a constant or half of an operation, not a computed tensor")
@@ -327,7 +328,8 @@ struct ONNXGraphReader {
       GraphError(.unsupported, node: baseName(node), operation: node.op, message: message)
     }
     switch found {
-    case .tensor(let value), .square(_, let value): return value
+    case .tensor(let value), .square(_, let value), .sumOfSquares(_, _, _, let value), .norm(_, _, _, let value):
+      return value
     case .constant(let constant):
       guard constant.count > 0 else { throw unsupported("takes an empty constant") }
       let parameter = try register(constant, fallback: baseName(node) + "_constant")
@@ -336,8 +338,6 @@ struct ONNXGraphReader {
           name: unique(parameter), operation: .parameter(shape: constant.shape), parameters: [parameter]))
     case .sizes: throw unsupported("computes with the batch size")
     case .padded: throw unsupported("follows a Pad, which only a convolution or a pooling can take up")
-    case .sumOfSquares, .norm:
-      throw unsupported("takes a norm, which only the division of the same tensor by it can")
     }
   }
 

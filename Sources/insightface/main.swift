@@ -21,6 +21,7 @@ let tool = CommandLineTool(
       CommandGroup(
         name: "dataset", summary: "Make, inspect and check data sets",
         commands: datasetTools + [.command(DatasetSynthCommand.self)])),
+    .group(CommandGroup(name: "model", summary: "Inspect, convert and export networks", commands: modelTools)),
     .command(FlopsCommand.self), .command(DoctorCommand.self),
   ])
 exit(tool.main(arguments))

@@ -1,6 +1,6 @@
 /// A JSON value that remembers where in the text it began, so that an error found later can still name the byte.
-struct SymbolJSON {
-  enum Value {
+package struct SymbolJSON {
+  package enum Value {
     case null
     case bool(Bool)
     /// The number as written; symbol files hold integers only, and the text survives a round trip unchanged.
@@ -10,23 +10,23 @@ struct SymbolJSON {
     case object([Member])
   }
 
-  struct Member {
-    var key: String
-    var value: SymbolJSON
+  package struct Member {
+    package var key: String
+    package var value: SymbolJSON
   }
 
   /// Byte offset of the first character of the value.
-  var offset: Int
-  var value: Value
+  package var offset: Int
+  package var value: Value
 
   /// The member with this key, where the value is an object that has one.
-  subscript(key: String) -> SymbolJSON? {
+  package subscript(key: String) -> SymbolJSON? {
     guard case .object(let members) = value else { return nil }
     return members.first { $0.key == key }?.value
   }
 
   /// What kind of value this is, for error messages.
-  var kind: String {
+  package var kind: String {
     switch value {
     case .null: "null"
     case .bool: "a boolean"
@@ -41,7 +41,7 @@ struct SymbolJSON {
   ///
   /// Nesting is bounded, duplicate keys are errors. Control characters other than line breaks are accepted raw inside
   /// strings: MXNet's own writer leaves them unescaped.
-  static func parse(_ bytes: [UInt8], path: String?) throws(FormatError) -> SymbolJSON {
+  package static func parse(_ bytes: [UInt8], path: String?) throws(FormatError) -> SymbolJSON {
     var parser = SymbolJSONParser(bytes: bytes, path: path)
     parser.skipByteOrderMark()
     let value = try parser.value(depth: 0)

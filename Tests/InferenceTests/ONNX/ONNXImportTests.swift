@@ -1,0 +1,191 @@
+import Formats
+import Foundation
+import Testing
+
+@testable import Inference
+
+/// Models that PyTorch's two exporters wrote, and what is refused with which words.
+@Suite struct ONNXImportTests {
+  struct Sample: Decodable {
+    var shape: [Int]
+    var input: [Double]
+    var shapes: [[Int]]
+    var outputs: [[Double]]
+  }
+
+  private static func path(_ name: String) -> String {
+    Fixtures.root.appendingPathComponent("Tests/Fixtures/onnx/\(name)").path
+  }
+
+  static let models = ["iresnet", "detector", "mixed"].flatMap { ["\($0)-script", "\($0)-dynamo"] }
+
+  /// Against ONNX Runtime's numbers, directly and once more through this project's own export.
+  @Test(arguments: models)
+  func computesWhatONNXRuntimeDoes(_ name: String) throws {
+    let stem = String(name.split(separator: "-")[0])
+    let data = try Data(contentsOf: URL(fileURLWithPath: Self.path("\(stem).json")))
+    let sample = try JSONDecoder().decode(Sample.self, from: data)
+    let read = try NetworkGraph.importing(ONNXModel(path: Self.path("\(name).onnx")))
+    #expect(read.graph.preprocessing == nil)
+    let input = try #require(NaiveExecutor.Tensor(shape: sample.shape, elements: sample.input))
+    let again = try NetworkGraph.importing(read.graph.onnxModel(.init(foldsBatchNorm: true))).graph
+    for graph in [read.graph, again] {
+      // The batch size stays open: the samples are two, the graph does not say so.
+      #expect(graph.inputs.first?.shape.dimensions.first == .n)
+      let outputs = try NaiveExecutor(graph).run([try #require(graph.inputs.first).name: input])
+      #expect(outputs.map(\.shape) == sample.shapes)
+      for (output, expected) in zip(outputs, sample.outputs) {
+        try #require(output.elements.count == expected.count)
+        let worst = zip(output.elements, expected).map { abs($0 - $1) / max(1, abs($1)) }.max() ?? 1
+        #expect(worst < 1e-5)
+      }
+    }
+  }
+
+  @Test func namesOfWeightsAreThoseOfPyTorch() throws {
+    let graph = try NetworkGraph.importing(ONNXModel(path: Self.path("iresnet-script.onnx"))).graph
+    for (name, shape) in [
+      ("layer1.0.bn1.weight", [8]), ("fc.weight", [16, 144]), ("bn2.running_var", [12]), ("bn2.running_mean", [12]),
+    ] {
+      #expect(graph.weights[name]?.shape == shape, "\(name)")
+    }
+  }
+
+  // MARK: Written by hand
+
+  private func model(
+    _ nodes: [ONNXNode], shape: [ONNXValueInfo.Dimension] = [.symbol("N"), .size(4), .size(8), .size(8)],
+    initializers: [ONNXTensor] = [], outputs: [String] = ["y"], opset: Int = 13
+  ) -> ONNXModel {
+    ONNXModel(
+      irVersion: 7, operatorSets: [.init(version: opset)], producerName: "",
+      graph: ONNXGraph(
+        name: "", nodes: nodes, initializers: initializers,
+        inputs: [ONNXValueInfo("x", type: .f32, shape: shape)],
+        outputs: outputs.map { ONNXValueInfo($0, type: .f32, shape: nil) }))
+  }
+
+  private func error(_ model: ONNXModel) -> GraphError? {
+    do {
+      _ = try NetworkGraph.importing(model)
+      return nil
+    } catch { return error }
+  }
+
+  @Test func allUnknownOperatorsAreNamedAtOnce() {
+    let found = error(
+      model([
+        ONNXNode("Einsum", name: "e1", inputs: ["x"], outputs: ["a"]),
+        ONNXNode("Einsum", name: "e2", inputs: ["a"], outputs: ["b"]),
+        ONNXNode("Attention", name: "att", domain: "com.microsoft", inputs: ["b"], outputs: ["c"]),
+        ONNXNode("Relu", name: "r", inputs: ["c"], outputs: ["d"]),
+        ONNXNode("GRU", name: "", inputs: ["d"], outputs: ["y"]),
+        ONNXNode("NeverNeeded", name: "n", inputs: ["x"], outputs: ["z"]),
+      ]))
+    #expect(found?.code == .unsupported)
+    for word in ["Einsum (2 nodes, the first \"e1\")", "com.microsoft.Attention (\"att\")", "GRU (\"y\")"] {
+      #expect(found?.message.contains(word) == true, "\(word)")
+    }
+    #expect(found?.message.contains("NeverNeeded") == false)
+  }
+
+  @Test func whatItDoesNotUnderstandIsRefused() {
+    let relu = ONNXNode("Relu", name: "r", inputs: ["x"], outputs: ["y"], attributes: [.init("magic", .int(1))])
+    #expect(error(model([relu]))?.message.contains("magic") == true)
+    let order = [
+      ONNXNode("Relu", name: "late", inputs: ["a"], outputs: ["y"]),
+      ONNXNode("Relu", name: "early", inputs: ["x"], outputs: ["a"]),
+    ]
+    #expect(error(model(order))?.code == .invalid)
+    let twice = [
+      ONNXNode("Relu", name: "a", inputs: ["x"], outputs: ["y"]),
+      ONNXNode("Relu", name: "b", inputs: ["x"], outputs: ["y"]),
+    ]
+    #expect(error(model(twice))?.code == .invalid)
+    #expect(error(model([], outputs: []))?.code == .invalid)
+    #expect(error(model([], outputs: ["x"]))?.code == .unknownName)
+    let open = model(
+      [ONNXNode("Relu", name: "r", inputs: ["x"], outputs: ["y"])],
+      shape: [.symbol("N"), .size(3), .symbol("h"), .symbol("w")])
+    #expect(error(open)?.code == .shape)
+    #expect(error(open)?.advice?.contains("height and width") == true)
+  }
+
+  @Test func openSizesAreFilledIn() throws {
+    let open = model(
+      [ONNXNode("Relu", name: "r", inputs: ["x"], outputs: ["y"])],
+      shape: [.size(1), .size(3), .symbol("h"), .unknown])
+    let graph = try NetworkGraph.importing(open, options: .init(inputSize: .init(height: 48, width: 64))).graph
+    #expect(graph.inputs.first?.shape == [1, 3, 48, 64])
+    #expect(graph.outputNames == ["y"])
+  }
+
+  @Test func slopesOfEveryFormAreRead() throws {
+    func slope(_ shape: [Int]) throws -> NetworkGraph {
+      let count = shape.reduce(1, *)
+      let tensor = try StoredTensor(shape: shape, floats: (0..<count).map { Float($0) })
+      return try NetworkGraph.importing(
+        model(
+          [ONNXNode("PRelu", name: "p", inputs: ["x", "slope"], outputs: ["y"])],
+          initializers: [ONNXTensor("slope", tensor)])
+      ).graph
+    }
+    for shape in [[4, 1, 1], [1, 4, 1, 1], [4]] {
+      let graph = try slope(shape)
+      #expect(graph.nodes.last?.operation == .prelu(shared: false))
+      #expect(graph.weights["slope"]?.shape == [4])
+    }
+    for shape in [[1], [], [1, 1, 1]] { #expect(try slope(shape).nodes.last?.operation == .prelu(shared: true)) }
+    #expect(throws: GraphError.self) { try slope([8]) }
+    #expect(throws: GraphError.self) { try slope([8, 1]) }
+  }
+
+  @Test func constantsThatWouldTakeAllMemoryAreRefused() throws {
+    let huge = [1 << 30, 1 << 30].flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+    let shape = ONNXTensor("s", try StoredTensor(shape: [2], dtype: .i64, bytes: huge))
+    let nodes = [
+      ONNXNode("ConstantOfShape", name: "c", inputs: ["s"], outputs: ["a"]),
+      ONNXNode("Add", name: "add", inputs: ["x", "a"], outputs: ["y"]),
+    ]
+    #expect(error(model(nodes, initializers: [shape]))?.code == .tooLarge)
+  }
+
+  /// Numbers at the ends of their range, which arithmetic on them must survive.
+  @Test(arguments: [Int.min, Int.max, -1, 1 << 40])
+  func extremeNumbersAreRefused(_ number: Int) throws {
+    let weight = ONNXTensor("w", try StoredTensor(shape: [4, 4, 1, 1], floats: [Float](repeating: 1, count: 16)))
+    for (name, list) in [
+      ("strides", [number, 1]), ("dilations", [1, number]), ("pads", [number, 0, number, 0]),
+      ("kernel_shape", [number, number]),
+    ] {
+      for op in ["Conv", "ConvTranspose", "MaxPool"] {
+        let inputs = op == "MaxPool" ? ["x"] : ["x", "w"]
+        let node = ONNXNode(op, name: "n", inputs: inputs, outputs: ["y"], attributes: [.init(name, .ints(list))])
+        #expect(error(model([node], initializers: [weight])) != nil, "\(op) \(name)")
+      }
+    }
+    for (op, name) in [("Softmax", "axis"), ("Flatten", "axis"), ("Concat", "axis"), ("Split", "axis")]
+    where number != -1 {
+      let node = ONNXNode(op, name: "n", inputs: ["x"], outputs: ["y"], attributes: [.init(name, .int(number))])
+      #expect(error(model([node])) != nil, "\(op)")
+    }
+  }
+
+  /// Damage that leaves the bytes sound: names, shapes and numbers that do not fit each other.
+  @Test func damagedModelsNeverTrap() throws {
+    var state: UInt64 = 5
+    func next(_ bound: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1
+      return Int(state >> 33) % bound
+    }
+    for name in Self.models {
+      let sound = try MappedFile(path: Self.path("\(name).onnx")).withBytes { Array($0) }
+      for _ in 0..<60 {
+        var bytes = sound
+        for _ in 0...next(4) { bytes[next(bytes.count)] = UInt8(next(256)) }
+        guard let model = try? ONNXModel(serialized: bytes) else { continue }
+        _ = try? NetworkGraph.importing(model)
+      }
+    }
+  }
+}

@@ -33,13 +33,14 @@ let pixelSettings: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .
 let systemLibraries: [Target] = [
   .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
   .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+  .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 ]
 
 let ground: [Target] = [
   .target(name: "CKernels", cxxSettings: [.unsafeFlags(["-O3"])]),
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
-  .target(name: "Formats"),
+  .target(name: "Formats", dependencies: ["CZlib"]),
   .target(name: "Imaging", dependencies: ["CTurboJPEG", "CPNG"], swiftSettings: pixelSettings),
   .target(name: "Arguments"),
   .target(name: "EventLog"),
@@ -54,6 +55,8 @@ let firstFloor: [Target] = [
 ]
 
 let domains: [Target] = [
+  .target(
+    name: "FaceDetection", dependencies: ["Charts", "Formats", "Imaging", "Inference"], swiftSettings: pixelSettings),
   .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging", "Jobs"]),
   .target(
     name: "FaceRecognitionTraining",
@@ -88,6 +91,7 @@ let tests: [Target] = [
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Formats", "Imaging"]),
+  .testTarget(name: "FaceDetectionTests", dependencies: ["FaceDetection", "Formats", "Imaging", "Inference"]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",

@@ -50,14 +50,14 @@ let ground: [Target] = [
 
 let firstFloor: [Target] = [
   .target(name: "Inference", dependencies: ["Formats"]),
-  .target(name: "Training", dependencies: ["Torch", "Formats", "Jobs"]),
+  .target(name: "Training", dependencies: ["Torch", "Inference", "Formats", "Jobs"]),
   .target(name: "SyntheticFaces", dependencies: ["Imaging"], swiftSettings: pixelSettings),
 ]
 
 let domains: [Target] = [
+  .target(name: "FaceRecognition", dependencies: ["Inference", "Charts", "Formats", "Imaging", "Jobs"]),
   .target(
     name: "FaceDetection", dependencies: ["Charts", "Formats", "Imaging", "Inference"], swiftSettings: pixelSettings),
-  .target(name: "FaceRecognition", dependencies: ["Charts", "Formats", "Imaging", "Jobs"]),
   .target(
     name: "FaceRecognitionTraining",
     dependencies: [
@@ -90,7 +90,7 @@ let tests: [Target] = [
   .testTarget(name: "EventLogTests", dependencies: ["EventLog"]),
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
-  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Formats", "Imaging"]),
+  .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Inference", "Formats", "Imaging"]),
   .testTarget(name: "FaceDetectionTests", dependencies: ["FaceDetection", "Formats", "Imaging", "Inference"]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(

@@ -2,12 +2,15 @@
 
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/upsample_nearest2d.h>
 
 #include "Border.h"
 
@@ -39,6 +42,25 @@ extern "C" ct_tensor_t ct_max_pool2d(ct_tensor_t x, const int64_t kernel[2], con
 extern "C" ct_tensor_t ct_avg_pool2d(ct_tensor_t x, const int64_t kernel[2], const int64_t stride[2],
                                      const int64_t padding[2], bool ceil, bool countPadding, char **error) {
   TENSOR(at::avg_pool2d(wrap(x), pair(kernel), pair(stride), pair(padding), ceil, countPadding));
+}
+
+extern "C" ct_tensor_t ct_conv_transpose2d(ct_tensor_t x, ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2],
+                                           const int64_t padding[2], const int64_t outputPadding[2], int64_t groups,
+                                           const int64_t dilation[2], char **error) {
+  TENSOR(at::conv_transpose2d(wrap(x), wrap(weight), optional(bias), pair(stride), pair(padding), pair(outputPadding),
+                              groups, pair(dilation)));
+}
+
+extern "C" ct_tensor_t ct_pad2d(ct_tensor_t x, const int64_t pad[4], double value, char **error) {
+  TENSOR(at::constant_pad_nd(wrap(x), at::IntArrayRef(pad, 4), value));
+}
+
+extern "C" ct_tensor_t ct_upsample_nearest2d(ct_tensor_t x, int64_t scale, char **error) {
+  return guard(error, [&] {
+    at::Tensor image = wrap(x);
+    int64_t size[2] = {image.size(2) * scale, image.size(3) * scale};
+    return take(at::upsample_nearest2d(image, pair(size)));
+  });
 }
 
 extern "C" ct_tensor_t ct_softmax(ct_tensor_t x, int64_t dim, bool logarithm, char **error) {

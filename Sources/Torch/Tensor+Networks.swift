@@ -25,18 +25,50 @@ extension Tensor {
     }
   }
 
-  /// The largest value in each window.
-  public func maxPool2d(kernel: Int, stride: Int, padding: Int = 0, ceil: Bool = false) -> Tensor {
-    let (k, s, p) = (Int64(kernel), Int64(stride), Int64(padding))
-    return tensor("max_pool2d", [self]) { ct_max_pool2d(handle, [k, k], [s, s], [p, p], ceil, $0) }
+  /// The transpose of a convolution: x [N, C, H, W], W [C, O / groups, kH, kW], b [O].
+  ///
+  /// The output has (H − 1) · stride − 2·padding + dilation·(k − 1) + outputPadding + 1 rows.
+  public func convTranspose2d(
+    _ weight: Tensor, bias: Tensor? = nil, stride: (Int, Int) = (1, 1), padding: (Int, Int) = (0, 0),
+    outputPadding: (Int, Int) = (0, 0), dilation: (Int, Int) = (1, 1), groups: Int = 1
+  ) -> Tensor {
+    tensor("conv_transpose2d", [self, weight]) {
+      ct_conv_transpose2d(
+        handle, weight.handle, bias?.handle, [Int64(stride.0), Int64(stride.1)], [Int64(padding.0), Int64(padding.1)],
+        [Int64(outputPadding.0), Int64(outputPadding.1)], Int64(groups), [Int64(dilation.0), Int64(dilation.1)], $0)
+    }
   }
 
-  /// The mean of each window.
-  public func avgPool2d(
-    kernel: Int, stride: Int, padding: Int = 0, ceil: Bool = false, countPadding: Bool = true
+  /// Rows and columns of a constant around the image [N, C, H, W]; negative numbers cut.
+  public func padded(top: Int, bottom: Int, left: Int, right: Int, value: Double = 0) -> Tensor {
+    tensor("pad", [self]) { ct_pad2d(handle, [Int64(left), Int64(right), Int64(top), Int64(bottom)], value, $0) }
+  }
+
+  /// Every pixel of [N, C, H, W] repeated `scale` times in both directions.
+  public func upsampledNearest(_ scale: Int) -> Tensor {
+    tensor("upsample_nearest2d", [self]) { ct_upsample_nearest2d(handle, Int64(scale), $0) }
+  }
+
+  /// The largest value in each window: rows, columns.
+  public func maxPool2d(
+    kernel: (Int, Int), stride: (Int, Int), padding: (Int, Int) = (0, 0), ceil: Bool = false
   ) -> Tensor {
-    let (k, s, p) = (Int64(kernel), Int64(stride), Int64(padding))
-    return tensor("avg_pool2d", [self]) { ct_avg_pool2d(handle, [k, k], [s, s], [p, p], ceil, countPadding, $0) }
+    tensor("max_pool2d", [self]) {
+      ct_max_pool2d(
+        handle, [Int64(kernel.0), Int64(kernel.1)], [Int64(stride.0), Int64(stride.1)],
+        [Int64(padding.0), Int64(padding.1)], ceil, $0)
+    }
+  }
+
+  /// The mean of each window: rows, columns.
+  public func avgPool2d(
+    kernel: (Int, Int), stride: (Int, Int), padding: (Int, Int) = (0, 0), ceil: Bool = false, countPadding: Bool = true
+  ) -> Tensor {
+    tensor("avg_pool2d", [self]) {
+      ct_avg_pool2d(
+        handle, [Int64(kernel.0), Int64(kernel.1)], [Int64(stride.0), Int64(stride.1)],
+        [Int64(padding.0), Int64(padding.1)], ceil, countPadding, $0)
+    }
   }
 
   /// exp(x) / Σ exp(x) over a dimension.

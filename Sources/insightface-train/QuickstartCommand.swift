@@ -83,7 +83,7 @@ struct QuickstartCommand: Command {
 
     let folder = RecognitionTrainer.folder(configuration)
     let checkpoint = try Checkpoint(CheckpointLocation(folder, epoch: 1))
-    let network = try MobileFaceNet.matching(checkpoint)
+    let network = try checkpoint.network()
     network.move(to: device)
     let set = try VerificationImages(path: "\(data)/synth.bin", imageSize: 112)
     var embedder = NetworkEmbedder(network, device: device, imageSize: 112)

@@ -1,4 +1,5 @@
 import Arguments
+import FaceRecognition
 import FaceRecognitionTraining
 import Foundation
 import Torch

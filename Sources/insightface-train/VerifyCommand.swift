@@ -55,9 +55,9 @@ struct VerifyCommand: Command {
     let device = try DeviceChoice.resolve(device)
     if let threads { Torch.threadCount = threads }
     let checkpoint = try Checkpoint(CheckpointLocation(model, epoch: epoch))
-    let network = try MobileFaceNet.matching(checkpoint)
+    let network = try checkpoint.network()
     network.move(to: device)
-    let size = network.configuration.imageSize
+    let size = try checkpoint.imageSize()
     let progress = ProgressLine()
     var outputs: [Output] = []
     for path in bins {

@@ -23,7 +23,7 @@ private let isPresent = FileManager.default.fileExists(atPath: "\(data)/mobilefa
     let expected = npy.withUnsafeBytes { raw in
       (0..<200 * 128).map { raw.loadUnaligned(fromByteOffset: start + 4 * $0, as: Float.self) }
     }
-    let network = try MobileFaceNet.matching(Checkpoint(CheckpointLocation("\(data)/mobilefacenet-y1", epoch: 0)))
+    let network = try Checkpoint(CheckpointLocation("\(data)/mobilefacenet-y1", epoch: 0)).network()
     let images = try VerificationImages(path: "\(data)/lfw-faces/lfw.bin", imageSize: 112)
     var embedder = NetworkEmbedder(network, device: .cpu, imageSize: 112)
     var made: [Float] = []

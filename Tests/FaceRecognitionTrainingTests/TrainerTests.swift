@@ -97,7 +97,7 @@ private struct Stop: Error {}
     }
     let checkpoint = try Checkpoint(CheckpointLocation("\(folder),1", epoch: 7))
     #expect(checkpoint.location.parametersPath == "\(folder)/model-0001.params")
-    let network = try MobileFaceNet.matching(checkpoint)
+    let network = try checkpoint.network()
     let state = try Safetensors(path: "\(folder)/state.safetensors")
     for named in network.parameters + network.buffers {
       #expect(try named.tensor.floats == state.tensor(named: named.name).floats(), "\(named.name)")

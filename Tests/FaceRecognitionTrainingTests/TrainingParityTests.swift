@@ -1,18 +1,20 @@
+import FaceRecognition
 import Foundation
 import Testing
 import Torch
+import Training
 
 @testable import FaceRecognitionTraining
 
 /// One training step of the reference, repeated: MobileFaceNet y1 with a head, from a state that a hash makes.
 private struct Replica {
-  let network: MobileFaceNet
+  let network: TrainableNetwork
   let head: any Head
   let optimizer: SGD
 
-  init(_ golden: [TrainingGolden.NamedRecord], prefix: String, classes: Int, softmax: Bool) {
+  init(_ golden: [TrainingGolden.NamedRecord], prefix: String, classes: Int, softmax: Bool) throws {
     Torch.threadCount = 1  // suites run side by side
-    network = MobileFaceNet(.y1)
+    network = try TrainableNetwork(RecognitionNetwork.y1.graph())
     let generator = Generator(seed: 1)
     head =
       softmax
@@ -107,7 +109,7 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
   func stepsEqualTheReferences(name: String) throws {
     let golden: TrainingGolden = try TrainingGolden.read(name)
     let values = try TrainingGolden.floats(name)
-    let replica = Replica(
+    let replica = try Replica(
       golden.tensors, prefix: golden.state.prefix, classes: golden.classes, softmax: name.contains("softmax"))
     let tensors = replica.tensors
     #expect(Set(golden.tensors.map(\.name)) == Set(tensors.keys))
@@ -165,7 +167,7 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
     }
     let golden: Curves = try TrainingGolden.read(name)
     for curve in golden.curves {
-      let replica = Replica(
+      let replica = try Replica(
         golden.tensors, prefix: golden.state.prefix, classes: golden.classes, softmax: name.contains("softmax"))
       var spread = 0.0
       for (i, batch) in golden.batches.enumerated() {
@@ -187,7 +189,7 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
     }
     let golden: Forward = try TrainingGolden.read("y2-forward")
     let values = try TrainingGolden.floats("y2-forward")
-    let network = MobileFaceNet(.y2)
+    let network = try TrainableNetwork(RecognitionNetwork.y2.graph())
     let tensors = Dictionary(uniqueKeysWithValues: (network.parameters + network.buffers).map { ($0.name, $0.tensor) })
     for record in golden.tensors {
       guard let tensor = tensors[record.name] else { continue }
@@ -262,11 +264,11 @@ private func relativeError(_ a: [Float], _ b: ArraySlice<Float>) -> Double {
       let flops_text: String
     }
     let golden: Architecture = try TrainingGolden.read("\(name)-architecture")
-    let network = MobileFaceNet(name == "y1" ? .y1 : .y2)
+    let network = try TrainableNetwork(#require(RecognitionNetwork(rawValue: name)).graph())
     let expected = golden.arcface.arguments.filter { !["data", "softmax_label", "fc7_weight"].contains($0.name) }
     #expect(network.parameters.map(\.name) == expected.map(\.name))
     #expect(network.parameters.map(\.tensor.shape) == expected.map(\.shape))
-    let graph = try network.graph()
+    let graph = network.graph
     #expect(graph.argumentNames().filter { $0 != "data" } == expected.map(\.name))
     #expect(Double(try graph.operationCount()) == golden.flops)
     #expect(golden.flops_text.hasSuffix(type(of: graph).formatted(operationCount: try graph.operationCount())))

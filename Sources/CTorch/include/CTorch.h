@@ -45,6 +45,8 @@ bool ct_grad_enabled(void);
 void ct_set_grad_enabled(bool on);
 const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
+/// Lets malloc keep what is freed instead of handing it back to the system, page by page, at every step.
+void ct_keep_freed_memory(void);
 
 // Generators (mt19937 on the CPU, Philox on CUDA)
 ct_generator_t ct_generator(uint64_t seed, ct_device device, char **error);
@@ -131,6 +133,14 @@ ct_tensor_t ct_max_pool2d(ct_tensor_t x, const int64_t kernel[2], const int64_t 
                           bool ceil, char **error);
 ct_tensor_t ct_avg_pool2d(ct_tensor_t x, const int64_t kernel[2], const int64_t stride[2], const int64_t padding[2],
                           bool ceil, bool count_padding, char **error);
+/// The transpose of a convolution; weight [C, O / groups, kH, kW].
+ct_tensor_t ct_conv_transpose2d(ct_tensor_t x, ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2],
+                                const int64_t padding[2], const int64_t output_padding[2], int64_t groups,
+                                const int64_t dilation[2], char **error);
+/// Adds rows and columns of a constant: left, right, top, bottom; negative numbers cut.
+ct_tensor_t ct_pad2d(ct_tensor_t x, const int64_t pad[4], double value, char **error);
+/// Every pixel repeated `scale` times in both directions.
+ct_tensor_t ct_upsample_nearest2d(ct_tensor_t x, int64_t scale, char **error);
 ct_tensor_t ct_softmax(ct_tensor_t x, int64_t dim, bool logarithm, char **error);
 /// Mean over the rows; `labels` int64.
 ct_tensor_t ct_cross_entropy(ct_tensor_t logits, ct_tensor_t labels, char **error);

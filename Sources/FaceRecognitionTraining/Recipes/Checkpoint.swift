@@ -2,6 +2,7 @@ import Formats
 import Foundation
 import Inference
 import Torch
+import Training
 
 /// Where a checkpoint lies: `prefix-symbol.json` and `prefix-0001.params`.
 public struct CheckpointLocation: Sendable, Equatable, CustomStringConvertible {
@@ -85,6 +86,29 @@ public struct Checkpoint {
     self.others = others
   }
 
+  /// Rows and columns of the images that the network takes.
+  ///
+  /// - Throws: `ConfigurationError` where the symbol does not say, or wants no square images of three channels.
+  public func imageSize() throws(ConfigurationError) -> Int {
+    let shape = graph.inputs.first?.shape.dimensions.map(\.fixed) ?? []
+    guard shape.count == 4, shape[1] == 3, let rows = shape[2], shape[3] == rows else {
+      throw ConfigurationError(
+        "\(location.symbolPath): the network takes \(graph.inputs.first?.shape.description ?? "nothing"), not square RGB images"
+      )
+    }
+    return rows
+  }
+
+  /// The network of the checkpoint, whatever it is, filled with its weights.
+  public func network() throws -> TrainableNetwork {
+    let network = try TrainableNetwork(graph)
+    guard network.outputLength != nil else {
+      throw ConfigurationError("\(location.symbolPath): the network does not end in one embedding a face")
+    }
+    try network.load(self)
+    return network
+  }
+
   /// Writes a network (and, if wanted, its head) as MXNet does: the symbol first, then the parameters, each atomically.
   public static func save(
     _ graph: NetworkGraph, weights: [NamedTensor], buffers: [NamedTensor], head: [NamedTensor] = [],
@@ -136,12 +160,12 @@ public struct LoadReport: Sendable, CustomStringConvertible {
   }
 }
 
-extension EmbeddingNetwork {
+extension TrainableNetwork {
   /// Fills the network from a checkpoint, under today's names or those of old checkpoints.
   ///
   /// - Parameters: allowMissing: go on with the part that fits; otherwise an error lists what does not.
   @discardableResult
-  public func load(_ checkpoint: Checkpoint, graph: NetworkGraph, allowMissing: Bool = false) throws -> LoadReport {
+  public func load(_ checkpoint: Checkpoint, allowMissing: Bool = false) throws -> LoadReport {
     let match = try checkpoint.graph.matchWeights(to: graph)
     var report = LoadReport()
     report.renamed = match.renamed.map { ($0.source, $0.target) }

@@ -5,14 +5,14 @@ import Training
 
 /// Embeds images with a network of the training side, in evaluation mode.
 public struct NetworkEmbedder {
-  private let network: any EmbeddingNetwork
+  private let network: TrainableNetwork
   private let device: Device
   private let imageSize: Int
   /// Seconds spent in the network so far.
   public private(set) var secondsInNetwork = 0.0
 
   /// An embedder; the network is left in the mode in which it was found.
-  public init(_ network: any EmbeddingNetwork, device: Device, imageSize: Int) {
+  public init(_ network: TrainableNetwork, device: Device, imageSize: Int) {
     self.network = network
     self.device = device
     self.imageSize = imageSize

@@ -1,4 +1,5 @@
 import Arguments
+import FaceRecognition
 
 /// What is wrong with a configuration: a key, a value, a combination.
 public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
@@ -36,10 +37,10 @@ public struct RecognitionConfiguration: Sendable {
       put("loss_m2", .double(margin.m2))
       put("loss_m3", .double(margin.m3))
     }
-    let net = network == .y1 ? MobileFaceNet.Configuration.y1 : .y2
-    put("net_name", .string("fmobilefacenet"))
+    let net = network.defaultSettings
+    put("net_name", .string(network.family))
     put("emb_size", .int(net.embeddingSize))
-    put("net_output", .string("GDC"))
+    put("net_output", .string(net.output.rawValue))
     put("net_blocks", .list(net.blocks.map { .int($0) }))
     let known = Self.datasets.first { $0.name == dataset }
     put("dataset", .string(dataset))

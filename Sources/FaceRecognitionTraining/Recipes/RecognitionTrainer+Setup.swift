@@ -63,11 +63,24 @@ extension RecognitionTrainer {
     }
   }
 
-  static func networkConfiguration(_ c: RecognitionConfiguration) -> MobileFaceNet.Configuration {
-    MobileFaceNet.Configuration(
-      blocks: c.ints("net_blocks"), embeddingSize: c.int("emb_size"),
-      activation: ActivationKind(rawValue: c.string("net_act")) ?? .prelu, momentum: c.double("bn_mom"),
-      imageSize: c.ints("image_shape")[0])
+  /// The network by its name; the configuration was made for one of them.
+  static func network(_ c: RecognitionConfiguration) throws(ConfigurationError) -> RecognitionNetwork {
+    guard let network = RecognitionNetwork(rawValue: c.string("network")) else {
+      throw ConfigurationError(
+        "network=\(c.string("network")): expected one of "
+          + RecognitionNetwork.allCases.map(\.rawValue).joined(separator: ", "))
+    }
+    return network
+  }
+
+  /// The network's switches as the configuration sets them.
+  static func networkSettings(_ c: RecognitionConfiguration) -> NetworkSettings {
+    NetworkSettings(
+      imageSize: c.ints("image_shape")[0], embeddingSize: c.int("emb_size"),
+      output: NetworkOutput(rawValue: c.string("net_output")) ?? .e, unit: c.int("net_unit"),
+      hasSqueezeExcitation: c.int("net_se") != 0, activation: ActivationKind(rawValue: c.string("net_act")) ?? .prelu,
+      input: c.int("net_input"), multiplier: c.double("net_multiplier"), blocks: c.ints("net_blocks"),
+      momentum: c.double("bn_mom"))
   }
 
   static func head(_ c: RecognitionConfiguration, _ options: TrainingOptions, _ generator: Generator) -> any Head {
@@ -85,13 +98,13 @@ extension RecognitionTrainer {
 
   /// Fills network and, where the checkpoint has one that fits, head.
   static func loadPretrained(
-    _ c: RecognitionConfiguration, _ options: TrainingOptions, _ network: any EmbeddingNetwork, _ graph: NetworkGraph,
+    _ c: RecognitionConfiguration, _ options: TrainingOptions, _ network: TrainableNetwork,
     _ head: any Head, _ log: RunLog
   ) throws {
     let location = CheckpointLocation(c.string("pretrained"), epoch: c.int("pretrained_epoch"))
     log.out("loading \(location.prefix) \(location.epoch)")
     let checkpoint = try Checkpoint(location)
-    let report = try network.load(checkpoint, graph: graph, allowMissing: options.allowMissing)
+    let report = try network.load(checkpoint, allowMissing: options.allowMissing)
     log.note("note: \(location.parametersPath): \(report)")
     for (source, target) in report.renamed.prefix(20) { log.note("note: \(source) is \(target) here") }
     for parameter in head.parameters {

@@ -19,7 +19,7 @@ public final class RecognitionTrainer {
   private let folder: String
   private let observer: (TrainingStep) throws -> Void
 
-  private let network: any EmbeddingNetwork
+  private let network: TrainableNetwork
   private let graph: NetworkGraph
   private let head: any Head
   private let optimizer: SGD
@@ -57,6 +57,7 @@ public final class RecognitionTrainer {
     self.observer = observer
     if let threads = options.threads { Torch.threadCount = threads }
     Torch.useDeterministicAlgorithms(true)
+    Torch.keepFreedMemory()
 
     let dataset = configuration.string("dataset_path")
     try Self.completeClassCount(&configuration, dataset)
@@ -85,16 +86,15 @@ public final class RecognitionTrainer {
 
     // The network and its head.
     let generator = Generator(seed: options.seed)
-    let made = MobileFaceNet(Self.networkConfiguration(configuration))
-    network = made
-    graph = try made.graph()
+    graph = try Self.network(configuration).graph(Self.networkSettings(configuration))
+    network = try TrainableNetwork(graph)
     Initializer.xavierGaussianOut.initialize(network, generator)
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }
     head = Self.head(configuration, options, generator)
     if state == nil, !configuration.string("pretrained").isEmpty {
-      try Self.loadPretrained(configuration, options, network, graph, head, log)
+      try Self.loadPretrained(configuration, options, network, head, log)
     }
     network.move(to: options.device)
 
@@ -202,6 +202,8 @@ public final class RecognitionTrainer {
       ).to(nil, options.device).permuted([0, 3, 1, 2])
       let labels = Tensor(batch.labels).to(nil, options.device)
       if let margined = head as? MarginSoftmaxHead { margined.margin = margin(step + 1) }
+      var draws = CounterRandom(options.seed, UInt64(step))
+      network.dropoutKey = draws.next()
       let embeddings = network(images)
       let result = head.backward(embeddings.detached(), labels)
       embeddings.backward(result.embeddingGradient)

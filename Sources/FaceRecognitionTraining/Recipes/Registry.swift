@@ -1,11 +1,3 @@
-/// The networks that can be trained, by the reference's names.
-public enum RecognitionNetwork: String, CaseIterable, Codable, Sendable {
-  /// MobileFaceNet, 128 numbers a face.
-  case y1
-  /// The deeper MobileFaceNet, 256 numbers a face.
-  case y2
-}
-
 /// The losses that can be trained with, by the reference's names.
 public enum RecognitionLoss: String, CaseIterable, Codable, Sendable {
   /// Plain softmax with bias.

@@ -39,10 +39,10 @@ extension NetworkGraph {
 }
 
 /// The shape rules of one node.
-struct ShapeInference {
-  typealias Shape = NetworkGraph.Shape
+package struct ShapeInference {
+  package typealias Shape = NetworkGraph.Shape
   typealias Dimension = NetworkGraph.Dimension
-  typealias Operation = NetworkGraph.Operation
+  package typealias Operation = NetworkGraph.Operation
 
   /// More elements in one tensor, or one sample of it, are refused: no face network comes near.
   static let maximumElements = 1 << 31
@@ -50,11 +50,17 @@ struct ShapeInference {
   let node: String
   let operation: Operation
 
+  /// The rules of a node of this name.
+  package init(node: String, operation: NetworkGraph.Operation) {
+    self.node = node
+    self.operation = operation
+  }
+
   func error(_ message: String, advice: String? = nil) -> GraphError {
     GraphError(.shape, node: node, operation: operation.name, message: message, advice: advice)
   }
 
-  func infer(_ inputs: [Shape]) throws(GraphError) -> (output: Shape, parameters: [[Int]]) {
+  package func infer(_ inputs: [Shape]) throws(GraphError) -> (output: Shape, parameters: [[Int]]) {
     if let problem = operation.firstProblem {
       throw GraphError(.invalid, node: node, operation: operation.name, message: problem)
     }
@@ -242,7 +248,7 @@ struct ShapeInference {
   }
 
   /// The size and place of the window within the first input.
-  func cropWindow(
+  package func cropWindow(
     _ crop: Operation.Crop, image input: Shape, like: Shape?
   ) throws(GraphError) -> (rows: Range<Int>, columns: Range<Int>) {
     let (_, height, width) = try image(input)
@@ -266,7 +272,7 @@ struct ShapeInference {
   }
 
   /// The axis and the elements of a slice.
-  func range(_ slice: Operation.Slice, of input: Shape) throws(GraphError) -> (axis: Int, range: Range<Int>) {
+  package func range(_ slice: Operation.Slice, of input: Shape) throws(GraphError) -> (axis: Int, range: Range<Int>) {
     let axis = try resolve(axis: slice.axis, rank: input.rank)
     let size = try size(input, axis)
     let begin = slice.begin < 0 ? slice.begin + size : slice.begin
@@ -370,7 +376,7 @@ struct ShapeInference {
   }
 
   /// An axis from the front.
-  func resolve(axis: Int, rank: Int) throws(GraphError) -> Int {
+  package func resolve(axis: Int, rank: Int) throws(GraphError) -> Int {
     let resolved = axis < 0 ? axis + rank : axis
     guard (0..<rank).contains(resolved) else { throw error("there is no axis \(axis) of \(rank)") }
     return resolved

@@ -1,0 +1,153 @@
+import Formats
+import Inference
+import Torch
+
+/// A network over LibTorch, made of its graph: forward, backward, running statistics.
+///
+/// The graph is the one definition of a network. Here its operations run one after another under autograd; a batch
+/// normalisation and the PReLU behind it run as one fused operation. Parameters and buffers carry the graph's names.
+///
+/// Training uses MXNet's conventions: running = momentum · running + (1 − momentum) · batch, biased variance, a `fixGamma`
+/// layer's γ stays 1. Dropout draws from (key, node) alone, so that a step can be repeated: see `dropoutKey`.
+public final class TrainableNetwork: Module {
+  /// What is run, in the order of execution, without weights.
+  public let graph: NetworkGraph
+  /// The learned tensors by name, running statistics among them.
+  public let tensors: [String: Tensor]
+  /// From this number and the node's index dropout draws its mask; the trainer sets it anew for each step.
+  public var dropoutKey: UInt64 = 0
+
+  /// Set while a forward pass is repeated for its backward pass: running statistics then stay as they are.
+  var isRecomputing = false
+
+  let steps: [Step]
+  let orderedParameters: [NamedTensor]
+  let orderedBuffers: [NamedTensor]
+
+  /// One operation, or two that run as one.
+  struct Step {
+    /// The node whose operation this is.
+    let node: Int
+    /// The PReLU that is fused behind a batch normalisation.
+    let fusedSlope: String?
+    /// The node whose value this step makes.
+    let output: Int
+    /// Nodes whose values nothing needs after this step.
+    let lastUses: [Int]
+  }
+
+  /// A network with zero weights, γ, variances 1 and slopes 0.25: an `Initializer` or a checkpoint fills them.
+  ///
+  /// - Throws: `GraphError` where the shapes do not fit.
+  public init(_ graph: NetworkGraph) throws(GraphError) {
+    var graph = try graph.ordered()
+    graph.weights = [:]
+    var tensors: [String: Tensor] = [:]
+    var parameters: [NamedTensor] = []
+    var buffers: [NamedTensor] = []
+    for parameter in try graph.parameters() {
+      let isHeld: Bool =
+        if case .batchNorm(let norm) = graph.nodes[parameter.node].operation {
+          parameter.role == .gamma && norm.fixGamma
+        } else { false }
+      let tensor = Tensor.empty(parameter.shape, format: parameter.shape.count == 4 ? .channelsLast : .contiguous)
+      tensor.fill(Self.start(of: parameter.role))
+      tensors[parameter.name] = tensor
+      if parameter.isAuxiliary {
+        buffers.append(NamedTensor(parameter.name, tensor))
+      } else {
+        tensor.requiresGrad = !isHeld
+        parameters.append(NamedTensor(parameter.name, tensor))
+      }
+    }
+    self.graph = graph
+    self.tensors = tensors
+    orderedParameters = parameters
+    orderedBuffers = buffers
+    steps = Self.schedule(graph)
+  }
+
+  private static func start(of role: NetworkGraph.ParameterRole) -> Double {
+    switch role {
+    case .gamma, .movingVariance: 1
+    case .slope: 0.25
+    case .weight, .bias, .beta, .movingMean, .value: 0
+    }
+  }
+
+  /// The learned tensors that gradients move, in the order of the network.
+  public override var ownParameters: [NamedTensor] { orderedParameters }
+  /// The running statistics, in the order of the network.
+  public override var ownBuffers: [NamedTensor] { orderedBuffers }
+
+  /// D, the length of the first output's rows; nil where it is not a matrix.
+  public var outputLength: Int? {
+    guard let shapes = try? graph.inferShapes() else { return nil }
+    let shape = shapes[graph.outputs[0]]
+    return shape.rank == 2 ? shape[1].fixed : nil
+  }
+
+  /// The first output for a batch.
+  ///
+  /// - Parameter input: [N, C, H, W] as the graph's input wants it, any numeric type, converted to float32.
+  public func callAsFunction(_ input: Tensor) -> Tensor { outputs(of: input)[0] }
+
+  /// Every output for a batch.
+  public func outputs(of input: Tensor) -> [Tensor] {
+    var values = [Tensor?](repeating: nil, count: graph.nodes.count)
+    for (index, node) in graph.nodes.enumerated() {
+      if case .input = node.operation { values[index] = input.to(.float32) }
+    }
+    for step in steps {
+      values[step.output] = evaluate(step, values)
+      for index in step.lastUses { values[index] = nil }
+    }
+    return graph.outputs.map { output in
+      guard let value = values[output.node] else { preconditionFailure("output \(output.node) was not computed") }
+      return value
+    }
+  }
+
+  /// The order of execution with fused pairs, and when each value is used last.
+  private static func schedule(_ graph: NetworkGraph) -> [Step] {
+    let isOutput = Set(graph.outputs.map(\.node))
+    var users = [[Int]](repeating: [], count: graph.nodes.count)
+    for (index, node) in graph.nodes.enumerated() { for input in node.inputs { users[input.node].append(index) } }
+    var fusedInto: [Int: Int] = [:]
+    for (index, node) in graph.nodes.enumerated() {
+      guard case .batchNorm(let norm) = node.operation, norm.axis == 1, !isOutput.contains(index),
+        users[index].count == 1, case .prelu(shared: false) = graph.nodes[users[index][0]].operation
+      else { continue }
+      fusedInto[users[index][0]] = index
+    }
+    var steps: [(node: Int, slope: String?, output: Int)] = []
+    for (index, node) in graph.nodes.enumerated() {
+      if case .input = node.operation { continue }
+      if fusedInto[index] != nil { continue }
+      if let activation = users[index].first, fusedInto[activation] == index {
+        steps.append((index, graph.nodes[activation].parameters[0], activation))
+      } else {
+        steps.append((index, nil, index))
+      }
+    }
+    var lastStep = [Int](repeating: -1, count: graph.nodes.count)
+    for (position, step) in steps.enumerated() {
+      for input in graph.nodes[step.node].inputs { lastStep[input.node] = position }
+    }
+    return steps.enumerated().map { position, step in
+      let last = Set(graph.nodes[step.node].inputs.map(\.node)).filter {
+        lastStep[$0] == position && !isOutput.contains($0)
+      }
+      return Step(node: step.node, fusedSlope: step.slope, output: step.output, lastUses: last.sorted())
+    }
+  }
+
+  /// The weights as a graph carries them, for export and for a plan: float32 copies.
+  public func filledGraph() throws(FormatError) -> NetworkGraph {
+    var filled = graph
+    for named in orderedParameters + orderedBuffers {
+      filled.weights[named.name] = try StoredTensor(shape: named.tensor.shape, floats: named.tensor.floats)
+    }
+    return filled
+  }
+}

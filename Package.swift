@@ -65,10 +65,16 @@ let domains: [Target] = [
     ]),
 ]
 
+let top: [Target] = [
+  .target(
+    name: "FaceAnalysis", dependencies: ["FaceDetection", "FaceRecognition", "Formats", "Imaging", "Inference"])
+]
+
 let doors: [Target] = [
   .executableTarget(
     name: "insightface",
     dependencies: [
+      "FaceAnalysis", "FaceDetection",
       "FaceRecognition", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
     ]),
   .executableTarget(
@@ -92,6 +98,9 @@ let tests: [Target] = [
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Inference", "Formats", "Imaging"]),
   .testTarget(name: "FaceDetectionTests", dependencies: ["FaceDetection", "Formats", "Imaging", "Inference"]),
+  .testTarget(
+    name: "FaceAnalysisTests",
+    dependencies: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Formats", "Imaging", "Inference"]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",
@@ -104,7 +113,7 @@ let tests: [Target] = [
 let package = Package(
   name: "InsightFace",
   products: [],
-  targets: systemLibraries + ground + firstFloor + domains + doors + tests,
+  targets: systemLibraries + ground + firstFloor + domains + top + doors + tests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20
 )

@@ -86,6 +86,13 @@ let doors: [Target] = [
     ]),
 ]
 
+// What a benchmark times from within, beside the programs themselves; it is not installed.
+let benchmark: [Target] = [
+  .executableTarget(
+    name: "insightface-bench",
+    dependencies: ["FaceRecognitionTraining", "Training", "Formats", "Arguments", "Jobs"])
+]
+
 let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -113,7 +120,7 @@ let tests: [Target] = [
 let package = Package(
   name: "InsightFace",
   products: [],
-  targets: systemLibraries + ground + firstFloor + domains + top + doors + tests,
+  targets: systemLibraries + ground + firstFloor + domains + top + doors + benchmark + tests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20
 )

@@ -55,7 +55,7 @@ public struct FaceRecordSource: SampleSource {
     Reader(self, try FaceDecoder(size: imageSize))
   }
 
-  /// The labels' range: every identity's first image where the file has identity records, every image otherwise.
+  /// The labels' range: every identity's first image that can be read where the file has identity records, every image otherwise.
   ///
   /// Throws the first label that does not fit in 0 ..< classCount, so that a wrong `num_classes` shows before the first
   /// step and not, as an index out of range, hours later.
@@ -68,12 +68,15 @@ public struct FaceRecordSource: SampleSource {
           advice: "set num_classes=\(ranges.count) (--set num_classes=\(ranges.count)), or correct the property file")
       }
       for range in ranges {
-        guard let first = range.first else { continue }
-        try checked(try file.readImage(at: first, into: &buffer).label, at: first)
+        // A broken record is the loader's business: counted and named when its turn comes. The next one speaks for it.
+        for position in range {
+          guard let face = try? file.readImage(at: position, into: &buffer) else { continue }
+          try checked(face.label, at: position)
+          break
+        }
       }
     } else {
       for position in 0..<file.imageCount {
-        // A broken record is the loader's business: counted and named when its turn comes.
         guard let face = try? file.readImage(at: position, into: &buffer) else { continue }
         try checked(face.label, at: position)
       }
@@ -85,7 +88,10 @@ public struct FaceRecordSource: SampleSource {
     guard label >= 0, label < Float(classCount), label == label.rounded() else {
       throw FormatError(
         .mismatch, "the image at position \(position) has the label \(label), num_classes is \(classCount)",
-        path: file.path, advice: "set num_classes above the largest label (--set num_classes=…)")
+        path: file.path,
+        advice:
+          "set num_classes above the largest label (--set num_classes=…); where the .idx may belong to other records, "
+          + "`insightface dataset check` tells")
     }
     return Int64(label)
   }

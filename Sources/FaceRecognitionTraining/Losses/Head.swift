@@ -31,6 +31,19 @@ public protocol Head: AnyObject {
 
   /// Gradients of the last `backward`, in the order of the parameters.
   var gradients: [Tensor?] { get }
+
+  /// `backward` and `update` in one, for a training step that needs no look at the whole gradient in between: a head that
+  /// can fuses them.
+  func step(_ embeddings: Tensor, _ labels: Tensor, learningRate: Double) -> HeadResult
+}
+
+extension Head {
+  /// One after the other.
+  public func step(_ embeddings: Tensor, _ labels: Tensor, learningRate: Double) -> HeadResult {
+    let result = backward(embeddings, labels)
+    update(learningRate: learningRate)
+    return result
+  }
 }
 
 /// SGD state for the weights of a head.

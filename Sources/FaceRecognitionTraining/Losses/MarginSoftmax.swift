@@ -50,10 +50,10 @@ public final class MarginSoftmaxHead: Head {
   public var margin: Margin
   /// How the margin is differentiated.
   public let marginGradient: MarginGradient
-  private let weight: Tensor
-  private let weightMomentum: Tensor
-  private let optimizer: HeadOptimizer
-  private var weightGradient: Tensor?
+  let weight: Tensor
+  let weightMomentum: Tensor
+  let optimizer: HeadOptimizer
+  var weightGradient: Tensor?
 
   /// W ~ N(0, 0.01²) [K, D].
   public init(
@@ -76,7 +76,17 @@ public final class MarginSoftmaxHead: Head {
   public var gradients: [Tensor?] { [weightGradient] }
 
   /// With g = ∂loss/∂cos [N, K]: ∂loss/∂x̂ = g ŵ and ∂loss/∂ŵ = gᵀ x̂, each taken through its normalisation.
+  ///
+  /// On the CPU in blocks of classes, see `blocked`.
   public func backward(_ embeddings: Tensor, _ labels: Tensor) -> HeadResult {
+    guard runsInBlocks(embeddings) else { return composed(embeddings, labels) }
+    let gradient = Tensor.empty(weight.shape)
+    weightGradient = gradient
+    return blocked(embeddings, labels, to: .gradient(gradient))
+  }
+
+  /// The same with whole matrices: the definition, and the path on other devices.
+  func composed(_ embeddings: Tensor, _ labels: Tensor) -> HeadResult {
     withoutGrad {
       let x = NormalizedRows(embeddings)
       let w = NormalizedRows(weight)
@@ -95,7 +105,7 @@ public final class MarginSoftmaxHead: Head {
   }
 
   /// The cosine of the own class [N, 1] with the margin on, and its derivative by the cosine without.
-  private func applyMargin(_ cosine: Tensor) -> (cosine: Tensor, slope: Tensor) {
+  func applyMargin(_ cosine: Tensor) -> (cosine: Tensor, slope: Tensor) {
     let one = Tensor.ones(cosine.shape, device: cosine.device)
     if margin.m1 == 1 && margin.m2 == 0 { return (cosine - margin.m3, one) }
     let limit = 1 - 1e-7

@@ -168,6 +168,9 @@ public final class RecognitionTrainer {
     if loader.position.batch == 0 { log.out("call reset()") }
     epochBegan = seconds()
     let limit = configuration.int("max_steps")
+    if limit > 0, step >= limit {
+      log.note("note: \(step) steps are done and max_steps is \(limit): nothing to do; a larger --max-steps goes on")
+    }
     let began = seconds()
     let firstStep = step
     while limit == 0 || step < limit {

@@ -45,15 +45,16 @@ struct NetworkLocation: Sendable, Equatable {
 }
 
 extension FaceDetector {
-  /// A detector from the reference's checkpoint (`PREFIX` or `PREFIX,EPOCH`).
+  /// A detector from the reference's checkpoint (`PREFIX` or `PREFIX,EPOCH`), or from a `.pth` of the PyTorch port.
   ///
   /// - Parameters:
-  ///   - model: where the checkpoint lies.
+  ///   - model: where the checkpoint lies; a path that holds a file of PyTorch is read as one.
   ///   - network: its anchors; nil tells them by the number of outputs and anchors.
   /// - Throws: `FaceAnalysisError`.
   public static func load(
     _ model: String, network: ReferenceNetwork? = nil
   ) throws(FaceAnalysisError) -> FaceDetector {
+    if let file = try? MappedFile(path: model), file.withBytes(PyTorchFile.recognizes) { return try loadPyTorch(model) }
     let graph = try NetworkLocation(model).graph(height: 640, width: 640)
     do throws(GraphError) {
       var anchors = network
@@ -64,6 +65,18 @@ extension FaceDetector {
           advice: "name a RetinaFace checkpoint")
       }
       return FaceDetector(runner: try graph.makeRunner(), configuration: .reference(network))
+    } catch {
+      throw .network(error)
+    }
+  }
+}
+
+extension FaceDetector {
+  private static func loadPyTorch(_ path: String) throws(FaceAnalysisError) -> FaceDetector {
+    let graph: NetworkGraph
+    do throws(FormatError) { graph = try PyTorchRetinaFace.load(path: path) } catch { throw .file(error) }
+    do throws(GraphError) {
+      return FaceDetector(runner: try graph.makeRunner(), configuration: .pyTorch)
     } catch {
       throw .network(error)
     }

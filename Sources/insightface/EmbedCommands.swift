@@ -84,11 +84,11 @@ struct CompareCommand: Command {
   static let name = "compare"
   static let summary = "Say how alike the main faces of two photos are"
   static let discussion = """
-    Prints the cosine and the squared distance of both embeddings. With --threshold it also says same or different: the
+    Prints the cosine and the squared distance of both embeddings. With --same-at it also says same or different: the
     threshold belongs to the recognition network and to the share of strangers that may pass (FAR), which
     `insightface verify` tells for a checkpoint.
 
-      insightface compare --detector models/mnet.25 --recognizer models/y1/model a.jpg b.jpg --threshold 0.35
+      insightface compare --detector models/mnet.25 --recognizer models/y1/model a.jpg b.jpg --same-at 0.35
     """
 
   private var arguments = AnalysisArguments()
@@ -100,7 +100,7 @@ struct CompareCommand: Command {
     try b.positional(&first, "A", help: "a photo")
     try b.positional(&second, "B", help: "another photo")
     try b.option(
-      &threshold, "--threshold", value: "COSINE", help: "say same from this cosine on", expected: "-1 to 1",
+      &threshold, "--same-at", value: "COSINE", help: "say same from this cosine on", expected: "-1 to 1",
       where: { (-1...1).contains($0) })
     try arguments.bind(&b)
   }

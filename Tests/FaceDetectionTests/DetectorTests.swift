@@ -107,6 +107,36 @@ import Testing
     }
   }
 
+  /// Gives one number everywhere.
+  struct ConstantRunner: GraphRunner {
+    var score, delta: Float
+    var outputNames: [String] { [] }
+
+    func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor] {
+      let priors =
+        2
+        * [8, 16, 32].reduce(0) { sum, stride in
+          sum + ((input.shape[2] - 1) / stride + 1) * ((input.shape[3] - 1) / stride + 1)
+        }
+      return [
+        try FloatTensor(shape: [1, priors, 4], elements: Array(repeating: delta, count: 4 * priors)),
+        try FloatTensor(shape: [1, priors, 2], elements: Array(repeating: score, count: 2 * priors)),
+        try FloatTensor(shape: [1, priors, 10], elements: Array(repeating: delta, count: 10 * priors)),
+      ]
+    }
+  }
+
+  @Test(arguments: [Float.nan, .infinity, -.infinity, 1e30, 1000])
+  func numbersBeyondAllBoundsAreNoFaces(delta: Float) throws {
+    let image = try picture(width: 40, height: 50)
+    let detector = FaceDetector(runner: ConstantRunner(score: 0.9, delta: delta), configuration: .pyTorch)
+    #expect(try detector.detect(image).isEmpty)
+    let unsure = FaceDetector(runner: ConstantRunner(score: .nan, delta: 0), configuration: .pyTorch)
+    #expect(try unsure.detect(image).isEmpty)
+    let sound = FaceDetector(runner: ConstantRunner(score: 0.9, delta: 0), configuration: .pyTorch)
+    #expect(try !sound.detect(image).isEmpty)
+  }
+
   @Test func testSizesAreTheReferences() {
     let options = DetectionOptions.Scales.shorterSide(1600, limit: 2150)
     #expect(options.factors(width: 1024, height: 768) == [1600.0 / 768])

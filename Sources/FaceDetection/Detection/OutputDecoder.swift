@@ -135,10 +135,24 @@ struct OutputDecoder {
             )
             decodePrior(prior, centre, size, position, anchor, box, landmarks, height, width, into: &result)
           }
+          // Damaged weights can give numbers beyond all bounds; such a candidate is none.
+          guard isSound(result, hasLandmarks: landmarks != nil) else {
+            result.boxes.removeLast()
+            if landmarks != nil { result.landmarks.removeLast(10) }
+            continue
+          }
           result.scores.append(value)
         }
       }
     }
+  }
+
+  /// Whether the last candidate lies within a million pixels.
+  private func isSound(_ candidates: Candidates, hasLandmarks: Bool) -> Bool {
+    guard let box = candidates.boxes.last else { return false }
+    let bound = 1e6
+    let isBoxSound = [box.left, box.top, box.right, box.bottom].allSatisfy { abs($0) <= bound }
+    return isBoxSound && (!hasLandmarks || candidates.landmarks.suffix(10).allSatisfy { abs($0) <= Float(bound) })
   }
 
   /// `bbox_pred`, `clip_boxes` and `landmark_pred` of the reference: deltas in single, sums in double precision.

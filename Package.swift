@@ -75,7 +75,7 @@ let doors: [Target] = [
     name: "insightface",
     dependencies: [
       "FaceAnalysis", "FaceDetection",
-      "FaceRecognition", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
+      "FaceRecognition", "Inference", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
     ]),
   .executableTarget(
     name: "insightface-train",

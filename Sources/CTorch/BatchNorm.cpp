@@ -1,6 +1,7 @@
 // Batch normalisation with MXNet's running statistics, fused with PReLU on the CPU.
 
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
@@ -183,11 +184,17 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
     }
     // The running statistics may be updated before backward runs: evaluation takes copies, training owns its own.
     if (!training) s = {mean.detach().clone(), variance.detach().clone()};
+    // In half precision the convolution takes another type than the normalisation: autograd keeps both apart.
+    const bool isHalf = at::autocast::is_autocast_enabled(at::kCPU);
+    if (weight.defined() && !isHalf && weight.scalar_type() == at::kFloat)
+      return FusedNormConvolution::apply(x, gamma, beta, slope, weight, bias, s.mean, s.variance, eps, training,
+                                         window.stride, window.padding, window.dilation, window.groups);
+    at::Tensor normalised = FusedBatchNorm::apply(x, gamma, beta, slope, s.mean, s.variance, eps, training);
     return weight.defined()
-               ? FusedNormConvolution::apply(x, gamma, beta, slope, weight, bias, s.mean, s.variance, eps, training,
-                                             window.stride, window.padding, window.dilation, window.groups)
-               : FusedBatchNorm::apply(x, gamma, beta, slope, s.mean, s.variance, eps, training);
+               ? at::conv2d(normalised, weight, bias, window.stride, window.padding, window.dilation, window.groups)
+               : normalised;
   }
+  // Half precision keeps its type from input to output; statistics and arithmetic are float32 inside.
   at::Tensor y;
   if (training) {
     auto [out, batchMean, invStd] = at::native_batch_norm(x, gamma, beta, {}, {}, true, 1 - momentum, eps);
@@ -200,7 +207,7 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
   } else {
     y = std::get<0>(at::native_batch_norm(x, gamma, beta, mean, variance, false, 1 - momentum, eps));
   }
-  if (slope) y = at::prelu(y, *slope);
+  if (slope) y = at::prelu(y, slope->to(y.scalar_type()));
   return weight.defined()
              ? at::conv2d(y, weight, bias, window.stride, window.padding, window.dilation, window.groups)
              : y;
@@ -233,5 +240,8 @@ extern "C" ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tenso
 }
 
 extern "C" ct_tensor_t ct_prelu(ct_tensor_t x, ct_tensor_t slope, char **error) {
-  return guard(error, [&] { return take(at::prelu(wrap(x), wrap(slope))); });
+  return guard(error, [&] {
+    at::Tensor t = wrap(x);
+    return take(at::prelu(t, wrap(slope).to(t.scalar_type())));
+  });
 }

@@ -90,11 +90,15 @@ struct Head {
     xGradient.div_(sum.unsqueeze(1)).mul_(scale / N);
 
     at::Tensor logSum = maximum + sum.log();
-    at::Tensor own = ((target - logSum).exp() - 1) * slope / (double)N;
+    results[0] = take(logSum - target);
+    // A loss that is not finite leaves the weights as they are.
+    const bool sound = std::isfinite((logSum - target).sum().item<float>());
+    at::Tensor logit = ((target - logSum).exp() - 1) / (double)N;
+    at::Tensor own = logit * slope;
     b.log_sum = logSum.const_data_ptr<float>();
     b.own_gradient = own.const_data_ptr<float>();
     at::Tensor buffer = momentum.defined() ? at::empty({block, D}, options) : at::Tensor();
-    for (int64_t first = 0; first < K; first += block) {
+    for (int64_t first = 0; first < K && sound; first += block) {
       auto [z, w] = take_block(first);
       const int64_t n = z.size(1);
       ck_margin_backward(&b, N, parallel);
@@ -104,10 +108,9 @@ struct Head {
                                 buffer.defined() ? momentum.mutable_data_ptr<float>() + first * D : nullptr,
                                 b.reciprocal, n, D, lr, mom, wd, parallel);
     }
-    results[0] = take(logSum - target);
     results[1] = take(best);
     results[2] = take(xGradient);
-    results[3] = take(own);
+    results[3] = take(logit);
   }
 };
 

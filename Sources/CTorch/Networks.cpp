@@ -5,6 +5,8 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
@@ -27,6 +29,12 @@ extern "C" ct_tensor_t ct_matmul(ct_tensor_t a, ct_tensor_t b, char **error) { T
 
 extern "C" ct_tensor_t ct_linear(ct_tensor_t x, ct_tensor_t weight, ct_tensor_t bias, char **error) {
   TENSOR(at::linear(wrap(x), wrap(weight), optional(bias)));
+}
+
+extern "C" ct_tensor_t ct_gelu(ct_tensor_t x, char **error) { TENSOR(at::gelu(wrap(x), "none")); }
+
+extern "C" ct_tensor_t ct_layer_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, double eps, char **error) {
+  TENSOR(at::layer_norm(wrap(x), wrap(gamma).sizes(), wrap(gamma), wrap(beta), eps));
 }
 
 extern "C" ct_tensor_t ct_conv2d(ct_tensor_t x, ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2],

@@ -8,6 +8,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -114,6 +115,19 @@ extern "C" int ct_parallel_thread_count(void) {
 
 extern "C" bool ct_grad_enabled(void) { return c10::GradMode::is_enabled(); }
 extern "C" void ct_set_grad_enabled(bool on) { c10::GradMode::set_enabled(on); }
+
+extern "C" void ct_set_autocast(ct_device d, int dtype, char **error) {
+  guard(error, [&] {
+    const auto kind = device(d).type();
+    const bool on = dtype != ct_float32;
+    if (on) at::autocast::set_autocast_dtype(kind, type(dtype));
+    at::autocast::set_autocast_enabled(kind, on);
+    // A weight is used once a pass: there is nothing to cache, and what a pass without gradients would leave in the cache
+    // has no history when the pass is repeated with them.
+    at::autocast::set_autocast_cache_enabled(!on);
+    return 0;
+  });
+}
 
 extern "C" const char *ct_cpu_capability(void) {
   static const std::string capability = at::get_cpu_capability();

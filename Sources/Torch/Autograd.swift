@@ -10,6 +10,16 @@ public func withoutGrad<Result>(_ body: () throws -> Result) rethrows -> Result 
   return try body()
 }
 
+/// Runs `body` with convolutions and linear maps on `device` computed in `dtype`; weights stay what they are.
+///
+/// With float32 nothing changes. The mode belongs to the thread: `body` must not suspend.
+public func withAutocast<Result>(_ dtype: DType, _ device: Device, _ body: () throws -> Result) rethrows -> Result {
+  guard dtype != .float32 else { return try body() }
+  call("autocast") { ct_set_autocast(device.c, dtype.rawValue, $0) }
+  defer { call("autocast") { ct_set_autocast(device.c, DType.float32.rawValue, $0) } }
+  return try body()
+}
+
 extension Tensor {
   /// Whether operations on this tensor are recorded.
   public var requiresGrad: Bool {

@@ -8,7 +8,7 @@ public struct MarginSoftmaxStep {
   public let best: Tensor
   /// ∂loss/∂x̂ [N, D] without the part that comes through the own class's margin.
   public let otherGradient: Tensor
-  /// ∂loss/∂cos of the own class [N]; the mean over the batch is taken.
+  /// ∂loss/∂logit of the own class [N]; the mean over the batch is taken.
   public let ownGradient: Tensor
 
   /// Where ∂loss/∂W goes.

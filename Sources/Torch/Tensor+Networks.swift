@@ -91,6 +91,16 @@ extension Tensor {
     tensor("prelu", [self, slope]) { ct_prelu(handle, slope.handle, $0) }
   }
 
+  /// x · Φ(x), exact.
+  public func gelu() -> Tensor { tensor("gelu", [self]) { ct_gelu(handle, $0) } }
+
+  /// (x − mean) / √(variance + eps) · γ + β over the last dimension, biased variance.
+  ///
+  /// - Parameters: gamma, beta: [D]; x: […, D].
+  public func layerNorm(gamma: Tensor, beta: Tensor, eps: Double) -> Tensor {
+    tensor("layer_norm", [self, gamma]) { ct_layer_norm(handle, gamma.handle, beta.handle, eps, $0) }
+  }
+
   /// Each element zeroed with probability `rate`, the rest divided by 1 − rate.
   public func dropout(_ rate: Double, _ generator: Generator) -> Tensor {
     tensor("dropout", [self]) { ct_dropout(handle, rate, generator.handle, $0) }

@@ -8,6 +8,19 @@ public protocol SampleSource: Sendable {
   var sampleSize: Int { get }
   /// What a thread needs to read: a decoder, a buffer.
   func makeReader() throws -> any SampleReader
+  /// Neighbours that are best read together (`SampleOrder.chunks`); empty: every sample can be had as fast as any other.
+  var chunks: [Range<Int>] { get }
+  /// Reads the samples of a chunk in one go, so that the system has them in memory when they are asked for.
+  ///
+  /// Called once each time a chunk's turn comes, from any thread, while other threads may read samples of it already.
+  func willRead(_ chunk: Range<Int>)
+}
+
+extension SampleSource {
+  /// None.
+  public var chunks: [Range<Int>] { [] }
+  /// Nothing to do.
+  public func willRead(_ chunk: Range<Int>) {}
 }
 
 /// One thread's way to the samples.
@@ -53,12 +66,30 @@ public struct LoaderError: Error, CustomStringConvertible, Sendable {
   public init(_ description: String) { self.description = description }
 }
 
+/// Batches one after the other: what a training run is fed from.
+public protocol BatchSequence: AnyObject {
+  /// Batches of an epoch.
+  var batchesPerEpoch: Int { get }
+  /// The place of the batch that `next` will hand out.
+  var position: BatchPosition { get }
+  /// Seconds that `next` has waited for a batch that was not ready.
+  var secondsWaited: Double { get }
+  /// The next batch; waits until it is ready.
+  func next() throws -> LoadedBatch
+  /// Gives a batch's memory back.
+  func recycle(_ batch: LoadedBatch)
+  /// Samples that could not be read since the last call (the first hundred of them), and how many in all.
+  func takeBadSamples() -> (recent: [BadSample], total: Int)
+  /// Ends the threads and waits for them.
+  func stop()
+}
+
 /// Reads, decodes and augments batches on its own threads, ahead of the training step, in an order that depends on
 /// (seed, epoch) alone.
 ///
 /// A last, partial batch of an epoch is dropped, as in the reference. A sample that cannot be read is counted and named,
 /// and another one, drawn from (seed, epoch, position), takes its place; with `isStrict` it ends the run.
-public final class BatchLoader {
+public final class BatchLoader: BatchSequence {
   /// Settings of a loader.
   public struct Settings: Sendable {
     /// N, images of a batch on this rank.
@@ -98,6 +129,7 @@ public final class BatchLoader {
   private let settings: Settings
   private let source: any SampleSource
   private let order: SampleOrder
+  private let sequence: [UInt32]?
   private let monitor: Monitor<State>
   private var threads: [WorkerThread] = []
 
@@ -109,6 +141,8 @@ public final class BatchLoader {
     var inFlight = 0
     var ready: [BatchPosition: Result<LoadedBatch, any Error>] = [:]
     var orders: [Int: [UInt32]] = [:]
+    /// The chunks whose reading has begun, by epoch and first sample; true when it is over.
+    var chunks: [Int: [Int: Bool]] = [:]
     var pool: [PixelBuffer] = []
     var bad: [BadSample] = []
     var badCount = 0
@@ -117,25 +151,32 @@ public final class BatchLoader {
 
   /// Starts the threads; the first batch handed out is the one at `start`.
   ///
-  /// Throws when an epoch would not fill one batch.
-  public init(_ source: any SampleSource, _ settings: Settings, start: BatchPosition = BatchPosition()) throws {
+  /// With a `sequence` the loader hands out those samples in that order, once: there is no batch beyond the epoch of
+  /// `start`. Throws when an epoch would not fill one batch.
+  public init(
+    _ source: any SampleSource, _ settings: Settings, start: BatchPosition = BatchPosition(),
+    sequence: [UInt32]? = nil
+  ) throws {
     let global = settings.batchSize * settings.rankCount
-    guard settings.batchSize > 0, source.count >= global else {
+    let count = sequence?.count ?? source.count
+    guard settings.batchSize > 0, count >= global else {
       throw LoaderError(
-        "the data hold \(source.count) images, fewer than one batch of \(global): choose a smaller --per-batch-size")
+        "the data hold \(count) images, fewer than one batch of \(global): choose a smaller --per-batch-size")
     }
     guard source.count <= Int(UInt32.max) else {
       throw LoaderError("the data hold \(source.count) images; at most \(UInt32.max) can be ordered")
     }
     self.source = source
     self.settings = settings
-    batchesPerEpoch = source.count / global
-    order = SampleOrder(seed: settings.seed, count: source.count)
+    self.sequence = sequence
+    batchesPerEpoch = count / global
+    order = SampleOrder(seed: settings.seed, count: source.count, chunks: source.chunks)
     // A state of other data may lie beyond the end of an epoch: it goes on with the next one.
     let first = start.batch < batchesPerEpoch ? start : BatchPosition(epoch: start.epoch + 1)
+    let lastEpoch = sequence == nil ? Int.max : first.epoch
     monitor = Monitor(State(started: first, wanted: first))
     for _ in 0..<settings.threads {
-      let worker = Worker(source, settings, order, batchesPerEpoch, monitor)
+      let worker = Worker(source, settings, order, sequence, lastEpoch, batchesPerEpoch, monitor)
       threads.append(WorkerThread { worker.run() })
     }
   }
@@ -143,6 +184,8 @@ public final class BatchLoader {
   deinit { stop() }
 
   /// The next batch of the sequence; waits until it is ready.
+  ///
+  /// Beyond the end of a given `sequence` there is none: its user counts.
   public func next() throws -> LoadedBatch {
     let begin = seconds()
     var waited = false
@@ -154,6 +197,7 @@ public final class BatchLoader {
       state.wanted = state.wanted.next(batchesPerEpoch: batchesPerEpoch)
       state.inFlight -= 1
       state.orders = state.orders.filter { $0.key >= state.wanted.epoch }
+      state.chunks = state.chunks.filter { $0.key >= state.wanted.epoch }
       return batch
     }
     if waited { secondsWaited += seconds() - begin }
@@ -189,16 +233,20 @@ public final class BatchLoader {
     private let source: any SampleSource
     private let settings: Settings
     private let order: SampleOrder
+    private let sequence: [UInt32]?
+    private let lastEpoch: Int
     private let batchesPerEpoch: Int
     private let monitor: Monitor<State>
 
     init(
-      _ source: any SampleSource, _ settings: Settings, _ order: SampleOrder, _ batchesPerEpoch: Int,
-      _ monitor: Monitor<State>
+      _ source: any SampleSource, _ settings: Settings, _ order: SampleOrder, _ sequence: [UInt32]?,
+      _ lastEpoch: Int, _ batchesPerEpoch: Int, _ monitor: Monitor<State>
     ) {
       self.source = source
       self.settings = settings
       self.order = order
+      self.sequence = sequence
+      self.lastEpoch = lastEpoch
       self.batchesPerEpoch = batchesPerEpoch
       self.monitor = monitor
     }
@@ -206,6 +254,7 @@ public final class BatchLoader {
     func run() {
       let reader = Result { try source.makeReader() }
       while let (position, samples, pixels) = claim() {
+        readChunks(of: position)
         let batch = Result { try load(position, samples, pixels, reader.get()) }
         monitor.with { $0.ready[position] = batch }
       }
@@ -215,15 +264,35 @@ public final class BatchLoader {
     private func claim() -> (BatchPosition, [UInt32], PixelBuffer)? {
       monitor.wait { state -> (BatchPosition, [UInt32], PixelBuffer)?? in
         if state.isStopped { return .some(nil) }
-        guard state.inFlight < settings.prefetch else { return nil }
         let position = state.started
+        guard state.inFlight < settings.prefetch, position.epoch <= lastEpoch else { return nil }
         // Whoever first needs an epoch's order makes it; the others wait, for milliseconds.
-        let samples = state.orders[position.epoch] ?? order.permutation(epoch: position.epoch)
+        let samples = state.orders[position.epoch] ?? sequence ?? order.permutation(epoch: position.epoch)
         state.orders[position.epoch] = samples
         state.started = position.next(batchesPerEpoch: batchesPerEpoch)
         state.inFlight += 1
         let pixels = state.pool.popLast() ?? PixelBuffer(count: settings.batchSize * source.sampleSize)
         return (position, samples, pixels)
+      }
+    }
+
+    /// Has the chunks that a batch touches read, or waits for the thread that is at it.
+    private func readChunks(of position: BatchPosition) {
+      guard sequence == nil, !order.chunks.isEmpty else { return }
+      let size = settings.batchSize * settings.rankCount
+      for chunk in order.chunks(at: position.batch * size..<(position.batch + 1) * size, epoch: position.epoch) {
+        let isFirst = monitor.wait { state -> Bool? in
+          switch state.chunks[position.epoch]?[chunk.lowerBound] {
+          case nil:
+            state.chunks[position.epoch, default: [:]][chunk.lowerBound] = false
+            return true
+          case false?: return state.isStopped ? false : nil
+          case true?: return false
+          }
+        }
+        guard isFirst else { continue }
+        source.willRead(chunk)
+        monitor.with { $0.chunks[position.epoch]?[chunk.lowerBound] = true }
       }
     }
 

@@ -19,15 +19,21 @@ struct TrainCommand: Command {
       insightface train --network y1 --loss arcface --dataset emore --dataset-path faces_emore
     """
 
-  private var networkText = "r100"
-  private var lossText = "arcface"
-  private var dataset = "emore"
+  private var networkText: String?
+  private var lossText: String?
+  private var dataset: String?
   private var reference: [(key: String, flag: String, value: String?)] = [
     ("models_root", "--models-root", nil), ("pretrained", "--pretrained", nil),
     ("pretrained_epoch", "--pretrained-epoch", nil), ("ckpt", "--ckpt", nil), ("verbose", "--verbose", nil),
     ("lr", "--lr", nil), ("lr_steps", "--lr-steps", nil), ("wd", "--wd", nil), ("mom", "--mom", nil),
     ("frequent", "--frequent", nil), ("per_batch_size", "--per-batch-size", nil), ("kvstore", "--kvstore", nil),
     ("dataset_path", "--dataset-path", nil), ("max_steps", "--max-steps", nil),
+  ]
+  private var recipe: [(key: String, flag: String, value: String?)] = [
+    ("optimizer", "--optimizer", nil), ("schedule", "--schedule", nil), ("warmup_steps", "--warmup-steps", nil),
+    ("warmup_epoch", "--warmup-epochs", nil), ("num_epoch", "--epochs", nil), ("accumulate", "--accumulate", nil),
+    ("clip_norm", "--clip-norm", nil), ("precision", "--precision", nil), ("head", "--head", nil),
+    ("freeze_backbone", "--freeze-backbone", nil),
   ]
   private static let help: [String: (value: String, help: String)] = [
     "models_root": ("FOLDER", "where the folder of the run is made (default: ./models)"),
@@ -42,10 +48,20 @@ struct TrainCommand: Command {
     "wd": ("DECAY", "weight decay, on every parameter as in the reference (default: 0.0005)"),
     "mom": ("FACTOR", "momentum (default: 0.9)"),
     "frequent": ("STEPS", "log speed, accuracy and loss every so many steps (default: 20)"),
-    "per_batch_size": ("N", "images of a batch (default: 128)"),
+    "per_batch_size": ("N", "images of a batch (default: 128, of a DenseNet 64)"),
     "kvstore": ("TYPE", "accepted; one device needs no exchange (default: device)"),
     "dataset_path": ("FOLDER", "the folder with train.rec (default: by --dataset)"),
     "max_steps": ("STEPS", "end after so many steps; 0: go on until stopped (default: 0)"),
+    "optimizer": ("NAME", "mxnet-sgd, sgd (as PyTorch's) or adamw (default: mxnet-sgd)"),
+    "schedule": ("NAME", "steps (--lr-steps), polynomial (as arcface_torch) or cosine (default: steps)"),
+    "warmup_steps": ("STEPS", "grow the learning rate over so many steps (default: 0)"),
+    "warmup_epoch": ("N", "the same in passes over the data (default: 0)"),
+    "num_epoch": ("N", "end after so many passes over the data; 0: no end (default: 0)"),
+    "accumulate": ("N", "parts of --per-batch-size images whose gradients make one update (default: 1)"),
+    "clip_norm": ("X", "largest norm of the backbone's gradient; 0: any (default: 0; arcface_torch: 5)"),
+    "precision": ("TYPE", "float32, bfloat16 or float16 for convolutions and linear maps (default: float32)"),
+    "head": ("START", "a fine-tune's head: keep the checkpoint's, class-mean or random (default: keep)"),
+    "freeze_backbone": ("STEPS", "train the head alone for so many steps (default: 0)"),
   ]
   private var configFile: String?
   private var settings: [String] = []
@@ -57,19 +73,21 @@ struct TrainCommand: Command {
   private var stateEvery = 0
   private var isStrict = false
   private var allowMissing = false
-  private var marginGradient = MarginGradient.exact
+  private var marginGradient: MarginGradient?
   private var marginWarmup = 0
   private var scaleWarmup = 0
-  private var rateWarmup = 0
+  private var recomputes = false
+  private var allowsOversize = false
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     let networks = RecognitionNetwork.allCases.map(\.rawValue).joined(separator: ", ")
     let losses = RecognitionLoss.allCases.map(\.rawValue).joined(separator: ", ")
     b.section("As in the reference")
-    try b.option(&networkText, "--network", value: "NAME", help: "network: \(networks)")
-    try b.option(&lossText, "--loss", value: "NAME", help: "loss: \(losses)")
+    try b.option(&networkText, "--network", value: "NAME", help: "network: \(networks) (default: r100)")
+    try b.option(&lossText, "--loss", value: "NAME", help: "loss: \(losses) (default: arcface)")
     try b.option(
-      &dataset, "--dataset", value: "NAME", help: "name of the data set; emore and retina have default paths")
+      &dataset, "--dataset", value: "NAME",
+      help: "name of the data set; emore and retina have default paths (default: emore)")
     for i in reference.indices {
       let entry = Self.help[reference[i].key] ?? ("VALUE", "")
       try b.option(&reference[i].value, reference[i].flag, value: entry.value, help: entry.help)
@@ -77,7 +95,20 @@ struct TrainCommand: Command {
     b.section("Configuration")
     try b.option(&configFile, "--config", value: "FILE.json", help: "a JSON object of keys and values")
     try b.option(&settings, "--set", value: "key=value", help: "set one key of the reference's config; repeatable")
-    b.section("Beyond the reference")
+    b.section("Recipe, beyond the reference")
+    for i in recipe.indices {
+      let entry = Self.help[recipe[i].key] ?? ("VALUE", "")
+      if recipe[i].key == "warmup_steps" {
+        try b.option(&recipe[i].value, recipe[i].flag, "--lr-warmup", value: entry.value, help: entry.help)
+      } else {
+        try b.option(&recipe[i].value, recipe[i].flag, value: entry.value, help: entry.help)
+      }
+    }
+    try b.flag(
+      &recomputes, "--memonger",
+      help: "compute activations again on the way back: half of the memory, a third more time")
+    try b.flag(&allowsOversize, "--allow-oversize", help: "start although the estimate says that memory will not do")
+    b.section("Run, beyond the reference")
     try b.option(&seed, "--seed", value: "N", help: "determines weights, order and augmentation")
     try b.option(&device, "--device", value: "DEVICE", help: "cpu, cuda or cuda:N (default: by CUDA_VISIBLE_DEVICES)")
     try b.option(
@@ -97,15 +128,12 @@ struct TrainCommand: Command {
     try b.flag(&allowMissing, "--allow-missing", help: "go on with the part of --pretrained that fits")
     try b.option(
       &marginGradient, "--margin-gradient", value: "KIND",
-      help: "exact as in MXNet's InsightFace, or straight-through as in arcface_torch")
+      help: "exact as in MXNet's InsightFace, or straight-through as in arcface_torch (default: as the loss's authors)")
     try b.option(
       &marginWarmup, "--margin-warmup", value: "STEPS", help: "grow the margin from none over so many steps",
       expected: "0 or more", where: { $0 >= 0 })
     try b.option(
       &scaleWarmup, "--scale-warmup", value: "STEPS", help: "grow the scale from a quarter over so many steps",
-      expected: "0 or more", where: { $0 >= 0 })
-    try b.option(
-      &rateWarmup, "--lr-warmup", value: "STEPS", help: "grow the learning rate from nearly none over so many steps",
       expected: "0 or more", where: { $0 >= 0 })
   }
 
@@ -123,20 +151,23 @@ struct TrainCommand: Command {
     options.marginGradient = marginGradient
     options.marginWarmup = marginWarmup
     options.scaleWarmup = scaleWarmup
-    options.learningRateWarmup = rateWarmup
     StopSignal.install()
     let outcome = try RecognitionTrainer(configuration, options).run()
     if case .interrupted(let signal) = outcome { throw ExitCode(128 + signal) }
   }
 
   private func makeConfiguration() throws -> RecognitionConfiguration {
-    guard let network = RecognitionNetwork(rawValue: networkText) else {
-      throw unknown("--network", networkText, RecognitionNetwork.allCases.map(\.rawValue))
+    let names = try configFile.map { try RecognitionConfiguration.names(file: $0) } ?? [:]
+    let networkName = networkText ?? names["network"] ?? "r100"
+    guard let network = RecognitionNetwork(rawValue: networkName) else {
+      throw unknown("--network", networkName, RecognitionNetwork.allCases.map(\.rawValue))
     }
-    guard let loss = RecognitionLoss(rawValue: lossText) else {
-      throw unknown("--loss", lossText, RecognitionLoss.allCases.map(\.rawValue))
+    let lossName = lossText ?? names["loss"] ?? "arcface"
+    guard let loss = RecognitionLoss(rawValue: lossName) else {
+      throw unknown("--loss", lossName, RecognitionLoss.allCases.map(\.rawValue))
     }
-    var configuration = RecognitionConfiguration(network: network, loss: loss, dataset: dataset)
+    var configuration = RecognitionConfiguration(
+      network: network, loss: loss, dataset: dataset ?? names["dataset"] ?? "emore")
     if let configFile { try configuration.merge(file: configFile) }
     for setting in settings {
       guard let equals = setting.firstIndex(of: "=") else {
@@ -145,9 +176,11 @@ struct TrainCommand: Command {
       try configuration.set(
         String(setting[..<equals]), String(setting[setting.index(after: equals)...]), from: "--set")
     }
-    for entry in reference {
+    for entry in reference + recipe {
       if let value = entry.value { try configuration.set(entry.key, value, from: entry.flag) }
     }
+    if recomputes { configuration.set("memonger", .bool(true)) }
+    if allowsOversize { configuration.set("allow_oversize", .bool(true)) }
     return configuration
   }
 

@@ -21,6 +21,7 @@ struct VerifyCommand: Command {
 
   private var model = ""
   private var bins: [String] = []
+  private var networkText: String?
   private var epoch = 1
   private var batchSize = 32
   private var folds = 10
@@ -30,7 +31,12 @@ struct VerifyCommand: Command {
   private var threads: Int?
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
-    try b.option(&model, "--model", value: "PREFIX[,EPOCH]", required: true, help: "MXNet checkpoint, or its folder")
+    try b.option(
+      &model, "--model", value: "PREFIX[,EPOCH]", required: true,
+      help: "MXNet checkpoint, or its folder, or a .pt file of arcface_torch")
+    try b.option(
+      &networkText, "--network", value: "NAME",
+      help: "whose weights a .pt file holds (default: recognised by its names)")
     try b.option(&epoch, "--epoch", value: "N", help: "the checkpoint's number where --model names none")
     try b.option(&bins, "--bin", value: "FILE", help: "a verification set; repeatable")
     try b.option(
@@ -54,7 +60,7 @@ struct VerifyCommand: Command {
     guard !bins.isEmpty else { throw UsageError("--bin is missing: name at least one verification set") }
     let device = try DeviceChoice.resolve(device)
     if let threads { Torch.threadCount = threads }
-    let checkpoint = try Checkpoint(CheckpointLocation(model, epoch: epoch))
+    let checkpoint = try Checkpoint(CheckpointLocation(model, epoch: epoch), network: try namedNetwork())
     let network = try checkpoint.network()
     network.move(to: device)
     let size = try checkpoint.imageSize()
@@ -90,6 +96,16 @@ struct VerifyCommand: Command {
         title: "Verification", outputs.map { (name: $0.name, report: $0.report.flip) })
       try AtomicFile.write(chart.svg().utf8, to: plot)
     }
+  }
+
+  private func namedNetwork() throws(UsageError) -> RecognitionNetwork? {
+    guard let networkText else { return nil }
+    guard let network = RecognitionNetwork(rawValue: networkText) else {
+      let names = RecognitionNetwork.allCases.map(\.rawValue)
+      let near = nearestName(to: networkText, among: names).map { "; did you mean \($0)?" } ?? ""
+      throw UsageError("--network \(networkText): there is no such network\(near)")
+    }
+    return network
   }
 
   private func show(_ name: String, _ report: FlipVerificationReport) {

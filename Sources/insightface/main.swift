@@ -17,6 +17,6 @@ let tool = CommandLineTool(
       CommandGroup(
         name: "dataset", summary: "Make, inspect and check data sets",
         commands: datasetTools + [.command(DatasetSynthCommand.self)])),
-    .command(DoctorCommand.self),
+    .command(FlopsCommand.self), .command(DoctorCommand.self),
   ])
 exit(tool.main(Array(CommandLine.arguments.dropFirst())))

@@ -232,7 +232,11 @@ private struct Stop: Error {}
       try c.set(key, value.filter { $0 != "'" }, from: "--set")
     }
     try c.validate()
-    for (key, value) in [("data_color", "1"), ("memonger", "true"), ("ckpt", "7"), ("net_act", "swish")] {
+    for (key, value) in [
+      ("data_color", "3"), ("accumulate", "0"), ("ckpt", "7"), ("net_act", "swish"), ("optimizer", "lion"),
+      ("schedule", "exponential"), ("precision", "float8"), ("head", "best"), ("clip_norm", "-1"),
+      ("shuffle_chunk", "0"),
+    ] {
       var wrong = c
       try wrong.set(key, value, from: "--set")
       #expect(throws: ConfigurationError.self, "\(key)=\(value)") { try wrong.validate() }

@@ -105,6 +105,8 @@ import Testing
     try Self.check(file, try Self.answers("tensors"))
     #expect(file.tensors.map(\.name) == source.tensors.map(\.name))
     #expect(file.metadata == ["network": "iresnet50"])
+    // The bytes that PyTorch was seen to load (`make_pytorch.py --check`).
+    #expect(try contents(path) == contents(Self.path("written.pt")))
     // The content of each storage begins at a multiple of 64.
     let bytes = try contents(path)
     let ranges = try bytes.withRawBytes { (raw) throws(FormatError) in

@@ -42,6 +42,8 @@ int ct_threads(void);
 /// Runs a loop on LibTorch's own thread team and returns how many distinct threads took part.
 int ct_parallel_thread_count(void);
 bool ct_grad_enabled(void);
+/// Convolutions and linear maps of this thread compute in `dtype` on the device's kind; ct_float32 switches that off.
+void ct_set_autocast(ct_device device, int dtype, char **error);
 void ct_set_grad_enabled(bool on);
 const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
@@ -144,6 +146,10 @@ ct_tensor_t ct_upsample_nearest2d(ct_tensor_t x, int64_t scale, char **error);
 ct_tensor_t ct_softmax(ct_tensor_t x, int64_t dim, bool logarithm, char **error);
 /// Mean over the rows; `labels` int64.
 ct_tensor_t ct_cross_entropy(ct_tensor_t logits, ct_tensor_t labels, char **error);
+/// x * Phi(x), exact.
+ct_tensor_t ct_gelu(ct_tensor_t x, char **error);
+/// Layer normalisation over the last dimension; gamma and beta [D].
+ct_tensor_t ct_layer_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, double eps, char **error);
 ct_tensor_t ct_prelu(ct_tensor_t x, ct_tensor_t slope, char **error);
 ct_tensor_t ct_dropout(ct_tensor_t x, double rate, ct_generator_t generator, char **error);
 /// Batch normalisation over dim 1 of [N, C] or [N, C, H, W], fused with PReLU when `slope` is not NULL.
@@ -171,7 +177,7 @@ void ct_backward(ct_tensor_t tensor, ct_tensor_t gradient, char **error);
 /// x [N, D] normalised embeddings; labels int64 [N]; target [N] the own class's logit with margin; slope [N] its
 /// derivative by the cosine; weight [K, D]. With `momentum` [K, D] the weight takes a step of SGD, else `gradient` [K, D]
 /// receives d loss / d weight. Gives the N losses, the N best classes (int64), d loss / d x without the own classes' part,
-/// and d loss / d cosine of the own class [N].
+/// and d loss / d logit of the own class [N].
 void ct_margin_softmax(ct_tensor_t x, ct_tensor_t labels, ct_tensor_t target, ct_tensor_t slope, ct_tensor_t weight,
                        ct_tensor_t momentum, ct_tensor_t gradient, double scale, double eps, double lr, double mom,
                        double wd, ct_tensor_t results[4], char **error);
@@ -179,6 +185,15 @@ void ct_margin_softmax(ct_tensor_t x, ct_tensor_t labels, ct_tensor_t target, ct
 // Optimizers: one pass over all parameters.
 void ct_sgd_mxnet(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,
                   double lr, double momentum, const double *weight_decay, double rescale, char **error);
+/// As PyTorch's SGD: m = momentum * m + (rescale * g + wd * w); w -= lr * m.
+void ct_sgd_torch(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,
+                  double lr, double momentum, const double *weight_decay, double rescale, char **error);
+/// As PyTorch's AdamW; `step` counts from 1.
+void ct_adamw(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *first,
+              const ct_tensor_t *second, int count, double lr, double beta1, double beta2, double eps,
+              const double *weight_decay, double rescale, int64_t step, char **error);
+/// The Euclidean norm over all tensors that are there: NaN or infinite when one of them is not finite.
+double ct_total_norm(const ct_tensor_t *tensors, int count, char **error);
 /// The first tensor that holds a NaN or an infinity, or -1.
 int ct_first_not_finite(const ct_tensor_t *tensors, int count, char **error);
 

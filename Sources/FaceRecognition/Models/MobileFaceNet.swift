@@ -8,7 +8,7 @@ import Inference
 /// All batch normalisations have ε = 1e-3 (MXNet's default: the reference passes none) and a learned γ; only the last,
 /// `fc1`, has ε = 2e-5 and γ held at 1. Node names are those of the reference's symbol.
 struct MobileFaceNet {
-  /// Reads `blocks` (one count for the maps of 56, 28, 14 and 7 pixels), `activation`, `momentum`, sizes.
+  /// Reads `blocks` (one count for the maps of 56, 28, 14 and 7 pixels), `activation`, `output`, `momentum`, sizes.
   let settings: NetworkSettings
 
   init(_ settings: NetworkSettings) { self.settings = settings }
@@ -21,7 +21,7 @@ struct MobileFaceNet {
       throw GraphError(.invalid, message: "MobileFaceNet takes four block counts (net_blocks), not \(blocks)")
     }
     var g = GraphBuilder(channels: 3, height: size, width: size)
-    var x = g.multiply(g.subtract(g.input, 127.5), 0.0078125)
+    var x = g.scaledPixels(g.input)
     x = block(&g, "conv_1", x, 64, kernel: 3, stride: 2)
     x =
       blocks[0] == 1
@@ -33,22 +33,18 @@ struct MobileFaceNet {
     x = bottleneck(&g, "dconv_45", x, 128, expanded: 512, stride: 2)
     x = units(&g, "res_5", x, blocks[3], 128, expanded: 256)
     x = block(&g, "conv_6sep", x, 512, kernel: 1)
-    // GDC: a depthwise convolution that sees the whole map takes the place of the global average.
-    x = linear(&g, "conv_6dw7_7", x, 512, kernel: 7, pad: 0, groups: 512)
-    x = g.fullyConnected("pre_fc1", x, units: settings.embeddingSize)
-    x = g.batchNorm("fc1", x, epsilon: 2e-5, momentum: settings.momentum, fixGamma: true)
     return try g.finish(
-      [x], preprocessing: .insideGraph(height: size, width: size, embeddingLength: settings.embeddingSize))
+      [g.embedding(x, settings)],
+      preprocessing: .insideGraph(height: size, width: size, embeddingLength: settings.embeddingSize))
   }
 
   /// Convolution without bias, batch normalisation: `Linear` of the reference.
   private func linear(
-    _ g: inout GraphBuilder, _ name: String, _ x: Value, _ channels: Int, kernel: Int, stride: Int = 1,
-    pad: Int? = nil, groups: Int = 1
+    _ g: inout GraphBuilder, _ name: String, _ x: Value, _ channels: Int, kernel: Int, stride: Int = 1, groups: Int = 1
   ) -> Value {
     let y = g.convolution(
       "\(name)_conv2d", x, filters: channels, kernel: .init(kernel), stride: .init(stride),
-      pad: .init(.init(pad ?? kernel / 2)), groups: groups, bias: false)
+      pad: .init(.init(kernel / 2)), groups: groups, bias: false)
     return g.batchNorm("\(name)_batchnorm", y, momentum: settings.momentum)
   }
 

@@ -27,6 +27,8 @@ public enum NetworkOutput: String, CaseIterable, Codable, Sendable {
   case gnap = "GNAP"
   /// Global average pooling, fully connected, batch norm.
   case gap = "GAP"
+  /// Batch norm, a separable convolution of stride 2, fully connected, batch norm.
+  case sfc = "SFC"
 }
 
 /// The switches that the reference applies to its networks, under its names.
@@ -51,6 +53,8 @@ public struct NetworkSettings: Sendable, Equatable {
   public var multiplier: Double
   /// Repetitions of the units of each stage (`net_blocks`), where the network takes them from there.
   public var blocks: [Int]
+  /// Rate of the dropout behind each layer of a DenseNet (`densenet_dropout`).
+  public var dropout: Double
   /// The share of the running statistics that stays at each step (`bn_mom`).
   public var momentum: Double
 
@@ -58,7 +62,7 @@ public struct NetworkSettings: Sendable, Equatable {
   public init(
     imageSize: Int = 112, embeddingSize: Int = 512, output: NetworkOutput = .e, unit: Int = 3,
     hasSqueezeExcitation: Bool = false, activation: ActivationKind = .prelu, input: Int = 1, multiplier: Double = 1,
-    blocks: [Int] = [1, 4, 6, 2], momentum: Double = 0.9
+    blocks: [Int] = [1, 4, 6, 2], dropout: Double = 0, momentum: Double = 0.9
   ) {
     self.imageSize = imageSize
     self.embeddingSize = embeddingSize
@@ -69,7 +73,14 @@ public struct NetworkSettings: Sendable, Equatable {
     self.input = input
     self.multiplier = multiplier
     self.blocks = blocks
+    self.dropout = dropout
     self.momentum = momentum
+  }
+
+  /// Channels times the multiplier, rounded down; 0, which no layer accepts, where that is no sound number.
+  func scaled(_ channels: Int) -> Int {
+    let scaled = Double(channels) * multiplier
+    return scaled >= 0 && scaled < 65536 ? Int(scaled) : 0
   }
 }
 

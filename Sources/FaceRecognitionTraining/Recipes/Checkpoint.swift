@@ -1,15 +1,18 @@
+import FaceRecognition
 import Formats
 import Foundation
 import Inference
 import Torch
 import Training
 
-/// Where a checkpoint lies: `prefix-symbol.json` and `prefix-0001.params`.
+/// Where a checkpoint lies: `prefix-symbol.json` and `prefix-0001.params`, or a file of PyTorch.
 public struct CheckpointLocation: Sendable, Equatable, CustomStringConvertible {
   /// The path without `-symbol.json`.
   public let prefix: String
   /// The number in the `.params` file's name.
   public let epoch: Int
+  /// Whether the prefix is the path of a file that `torch.save` wrote, known by its first bytes.
+  public private(set) var isPyTorch = false
 
   /// A place by prefix and number.
   public init(prefix: String, epoch: Int) {
@@ -18,10 +21,15 @@ public struct CheckpointLocation: Sendable, Equatable, CustomStringConvertible {
   }
 
   /// Reads `prefix`, `prefix,epoch`, a directory that holds one model, `directory,epoch`, or the path of a `.params`
-  /// file.
+  /// or `.pt` file.
   ///
   /// - Parameters: epoch: the number where the text names none.
   public init(_ text: String, epoch: Int) {
+    if PyTorchFile.isOne(path: text) {
+      self.init(prefix: text, epoch: epoch)
+      isPyTorch = true
+      return
+    }
     var prefix = text
     var number = epoch
     if let comma = text.lastIndex(of: ","), let given = Int(text[text.index(after: comma)...]) {
@@ -49,14 +57,15 @@ public struct CheckpointLocation: Sendable, Equatable, CustomStringConvertible {
   public var symbolPath: String { "\(prefix)-symbol.json" }
   /// `prefix-0001.params`.
   public var parametersPath: String {
+    if isPyTorch { return prefix }
     let digits = "\(epoch)"
     return "\(prefix)-\(String(repeating: "0", count: max(0, 4 - digits.count)))\(digits).params"
   }
   /// `prefix,epoch`.
-  public var description: String { "\(prefix),\(epoch)" }
+  public var description: String { isPyTorch ? prefix : "\(prefix),\(epoch)" }
 }
 
-/// A checkpoint as read from its two files.
+/// A checkpoint as read from its two files, or from a file of PyTorch.
 public struct Checkpoint {
   /// Where it lies.
   public let location: CheckpointLocation
@@ -65,23 +74,33 @@ public struct Checkpoint {
   /// Weights that the network's symbol does not name, such as `fc7_weight`.
   public let others: [String: StoredTensor]
 
-  /// Reads symbol and parameters.
-  public init(_ location: CheckpointLocation) throws {
+  /// Reads symbol and parameters, or the state dictionary of a network of arcface_torch.
+  ///
+  /// - Parameter network: whose state dictionary it is; nil recognises it by the names and shapes of its parameters.
+  public init(_ location: CheckpointLocation, network: RecognitionNetwork? = nil) throws {
     self.location = location
+    if location.isPyTorch {
+      graph = try RecognitionNetwork.graph(of: try PyTorchFile(path: location.prefix), as: network)
+      others = [:]
+      return
+    }
     let symbol = try MXNetSymbol.read(path: location.symbolPath)
     let parameters = try MXNetParameters(path: location.parametersPath)
+    let unused: Set<String>
     do {
       // A training symbol is cut where the embedding is.
       let hasEmbedding = symbol.nodes.contains { $0.name == "fc1" }
       let read = try NetworkGraph.importing(
         symbol, weights: parameters.entries, options: .init(outputs: hasEmbedding ? ["fc1"] : nil))
       graph = read.graph
+      unused = Set(read.unusedWeights)
     } catch {
       throw FormatError(.mismatch, "\(error)", path: location.symbolPath)
     }
     var others: [String: StoredTensor] = [:]
-    for (name, tensor) in parameters.entries where name.contains("fc7") {
-      others[String(name.drop(while: { $0 != ":" }).dropFirst())] = tensor
+    for (name, tensor) in parameters.entries {
+      let plain = String(name.drop(while: { $0 != ":" }).dropFirst())
+      if name.contains("fc7") || unused.contains(plain) { others[plain] = tensor }
     }
     self.others = others
   }
@@ -114,7 +133,16 @@ public struct Checkpoint {
     _ graph: NetworkGraph, weights: [NamedTensor], buffers: [NamedTensor], head: [NamedTensor] = [],
     to location: CheckpointLocation
   ) throws {
-    let symbol = try graph.mxnetSymbol().json()
+    try save(graph, weights: weights, buffers: buffers, head: head, training: nil, to: location)
+  }
+
+  /// The same, with a symbol that goes on behind the embedding.
+  static func save(
+    _ graph: NetworkGraph, weights: [NamedTensor], buffers: [NamedTensor], head: [NamedTensor],
+    training: TrainingSymbol?, to location: CheckpointLocation
+  ) throws {
+    let embedding = try graph.mxnetSymbol()
+    let symbol = try (training?.symbol(embedding) ?? embedding).json()
     try AtomicFile.write(symbol.utf8, to: location.symbolPath)
     let named =
       (weights + head).map { ("arg:\($0.name)", $0.tensor) } + buffers.map { ("aux:\($0.name)", $0.tensor) }
@@ -166,7 +194,13 @@ extension TrainableNetwork {
   /// - Parameters: allowMissing: go on with the part that fits; otherwise an error lists what does not.
   @discardableResult
   public func load(_ checkpoint: Checkpoint, allowMissing: Bool = false) throws -> LoadReport {
-    let match = try checkpoint.graph.matchWeights(to: graph)
+    var match = try checkpoint.graph.matchWeights(to: graph)
+    // A weight that training alone uses stands in the parameters, but not in the symbol.
+    for parameter in try graph.parameters() where match.missing.contains(parameter.name) {
+      guard let tensor = checkpoint.others[parameter.name], tensor.shape == parameter.shape else { continue }
+      match.weights[parameter.name] = tensor
+      match.missing.removeAll { $0 == parameter.name }
+    }
     var report = LoadReport()
     report.renamed = match.renamed.map { ($0.source, $0.target) }
     report.missing = match.missing

@@ -22,6 +22,19 @@ public struct NetworkEmbedder {
   public mutating func callAsFunction(
     _ pixels: UnsafeBufferPointer<UInt8>, _ count: Int
   ) throws -> (original: [Float], flipped: [Float]) {
+    try evaluating(pixels, count) { network, images in
+      (network(images).floats, network(images.flipped(3)).floats)
+    }
+  }
+
+  /// Embeddings [N · D] of N images of uint8 RGB [N, S, S, 3].
+  public mutating func original(_ pixels: UnsafeBufferPointer<UInt8>, _ count: Int) throws -> [Float] {
+    try evaluating(pixels, count) { network, images in network(images).floats }
+  }
+
+  private mutating func evaluating<Result>(
+    _ pixels: UnsafeBufferPointer<UInt8>, _ count: Int, _ body: (TrainableNetwork, Tensor) -> Result
+  ) throws -> Result {
     let begin = seconds()
     defer { secondsInNetwork += seconds() - begin }
     let wasTraining = network.isTraining
@@ -29,10 +42,11 @@ public struct NetworkEmbedder {
     defer { network.setTraining(wasTraining) }
     return try withoutGrad {
       try Torch.catching {
-        let images = Tensor(
-          bytes: UnsafeRawBufferPointer(pixels), shape: [count, imageSize, imageSize, 3], dtype: .uint8
-        ).to(nil, device).permuted([0, 3, 1, 2])
-        return (network(images).floats, network(images.flipped(3)).floats)
+        body(
+          network,
+          Tensor(
+            bytes: UnsafeRawBufferPointer(pixels), shape: [count, imageSize, imageSize, 3], dtype: .uint8
+          ).to(nil, device).permuted([0, 3, 1, 2]))
       }
     }
   }

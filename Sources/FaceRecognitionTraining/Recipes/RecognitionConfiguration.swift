@@ -30,18 +30,8 @@ public struct RecognitionConfiguration: Sendable {
   /// The configuration of a network, a loss and a data set, before anything is set by hand.
   public init(network: RecognitionNetwork, loss: RecognitionLoss, dataset: String) {
     for (key, value) in Self.defaults { put(key, value) }
-    put("loss_name", .string(loss == .softmax ? "softmax" : "margin_softmax"))
-    if let margin = Self.margin(of: loss) {
-      put("loss_s", .double(margin.scale))
-      put("loss_m1", .double(margin.m1))
-      put("loss_m2", .double(margin.m2))
-      put("loss_m3", .double(margin.m3))
-    }
-    let net = network.defaultSettings
-    put("net_name", .string(network.family))
-    put("emb_size", .int(net.embeddingSize))
-    put("net_output", .string(net.output.rawValue))
-    put("net_blocks", .list(net.blocks.map { .int($0) }))
+    for (key, value) in loss.defaults { put(key, value) }
+    for (key, value) in Self.entries(of: network) { put(key, value) }
     let known = Self.datasets.first { $0.name == dataset }
     put("dataset", .string(dataset))
     put("dataset_path", .string(known?.path ?? "../datasets/\(dataset)"))
@@ -50,9 +40,11 @@ public struct RecognitionConfiguration: Sendable {
     put("loss", .string(loss.rawValue))
     put("network", .string(network.rawValue))
     put("num_workers", .int(1))
-    put("batch_size", .int(128))
-    put("per_batch_size", .int(128))
-    for (key, value) in Self.argumentDefaults where values[key] == nil { values[key] = value }
+    // The triplet losses have a batch size of their own.
+    let batch = values["per_batch_size"] ?? .int(network.batchSize)
+    put("batch_size", batch)
+    put("per_batch_size", batch)
+    for (key, value) in Self.argumentDefaults + Self.recipeDefaults where values[key] == nil { values[key] = value }
   }
 
   private static let defaults: [(String, PythonValue)] = [
@@ -80,18 +72,8 @@ public struct RecognitionConfiguration: Sendable {
     ("emore", "../datasets/faces_emore", 85742), ("retina", "../datasets/ms1m-retinaface-t1", 93431),
   ]
 
-  static func margin(of loss: RecognitionLoss) -> Margin? {
-    switch loss {
-    case .softmax: nil
-    case .nsoftmax: Margin()
-    case .arcface: Margin(m2: 0.5)
-    case .cosface: Margin(m3: 0.35)
-    case .combined: Margin(m2: 0.3, m3: 0.2)
-    }
-  }
-
   /// Every key that can be set.
-  public var keys: [String] { order + Self.argumentNames.filter { !order.contains($0) } }
+  public var keys: [String] { order + (Self.argumentNames + Self.recipeNames).filter { !order.contains($0) } }
 
   /// The value of a key.
   public subscript(key: String) -> PythonValue? { values[key] }
@@ -242,39 +224,21 @@ public struct RecognitionConfiguration: Sendable {
     try require(
       shape.count == 3 && shape[0] == shape[1] && shape[2] == 3 && (97...1024).contains(shape[0]),
       "\(show("image_shape")): expected (size, size, 3) with a size from 97 to 1024")
-    let blocks = ints("net_blocks")
-    try require(
-      blocks.count == 4 && blocks.allSatisfy { (1...1000).contains($0) },
-      "\(show("net_blocks")): expected four block counts from 1 on")
-    try require(
-      ActivationKind(rawValue: string("net_act")) != nil,
-      "\(show("net_act")): expected one of \(ActivationKind.allCases.map(\.rawValue).joined(separator: ", "))")
-    try require(
-      string("net_output") == "GDC", "\(show("net_output")): \(string("network")) has the output GDC only")
-    try require(int("data_color") == 0, "\(show("data_color")): colour jitter is not available; set data_color=0")
-    try require(
-      !bool("is_shuffled_rec"),
-      "is_shuffled_rec=True: chunked shuffling is not available; the order is a full shuffle with positioned reads")
-    try require(!bool("memonger"), "memonger=True: gradient checkpointing is not available (in the reference neither)")
-    try require(!bool("fp16"), "fp16=True: half precision is not available")
-    try require(
-      string("net_name") == "fmobilefacenet", "\(show("net_name")): \(string("network")) is built by fmobilefacenet")
-    let expected = string("loss") == "softmax" ? "softmax" : "margin_softmax"
-    try require(
-      string("loss_name") == expected, "\(show("loss_name")): --loss \(string("loss")) is \(expected)")
+    try validateNetwork()
+    try validateRecipe()
+    try validateLoss()
     _ = try learningRateSteps()
   }
 
   /// Keys that were set and change nothing here, as in the reference.
   public var withoutEffect: [String] {
-    let reasons = [
+    var reasons = [
       "fc7_lr_mult": "the reference's scripts never hand it to the optimizer",
       "fc7_wd_mult": "the reference's scripts never hand it to the optimizer",
-      "net_se": "MobileFaceNet has no SE blocks",
-      "net_unit": "MobileFaceNet has one kind of unit", "net_input": "MobileFaceNet has one kind of input",
-      "net_multiplier": "the reference's MobileFaceNet does not read it", "workspace": "memory is managed by LibTorch",
+      "workspace": "memory is managed by LibTorch",
       "kvstore": "gradients of one device need no exchange", "num_workers": "one process trains",
     ]
+    reasons.merge(network?.unreadSettings ?? [:], uniquingKeysWith: { $1 })
     return reasons.keys.sorted().filter(isGiven).map { "\($0): no effect (\(reasons[$0] ?? ""))" }
   }
 

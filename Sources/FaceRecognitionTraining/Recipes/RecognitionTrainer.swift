@@ -19,14 +19,14 @@ public final class RecognitionTrainer {
   private let folder: String
   private let observer: (TrainingStep) throws -> Void
 
-  private let network: TrainableNetwork
+  let network: TrainableNetwork
   private let graph: NetworkGraph
-  private let head: any Head
-  private let optimizer: SGD
-  private let schedule: StepSchedule
+  let head: any Head
+  private let update: Update
+  private let schedule: LearningRateSchedule
   private let source: FaceRecordSource
   private let sets: [VerificationImages]
-  private let loader: BatchLoader
+  private let loader: any BatchFeed
   private let events: EventWriter
   private let history: RunHistory
 
@@ -62,6 +62,7 @@ public final class RecognitionTrainer {
     let dataset = configuration.string("dataset_path")
     try Self.completeClassCount(&configuration, dataset)
     try configuration.validate()
+    try configuration.validateLoss(options)
     self.configuration = configuration
 
     folder = Self.folder(configuration)
@@ -82,32 +83,39 @@ public final class RecognitionTrainer {
     log.out("Called with argument: \(configuration.namespace(contextCount: 1)) \(configuration.dictionary)")
     log.out("in_network \(configuration.dictionary)")
     for line in configuration.withoutEffect { log.note("note: \(line)") }
-    Self.describe(options, configuration.margin, log)
+    let settings = UpdateSettings(configuration, options)
+    Self.describe(options, configuration, settings, log)
 
     // The network and its head.
     let generator = Generator(seed: options.seed)
-    graph = try Self.network(configuration).graph(Self.networkSettings(configuration))
+    let registered = try Self.network(configuration)
+    graph = try registered.graph(configuration.networkSettings)
+    try Self.checkMemory(graph, configuration, settings, log)
     network = try TrainableNetwork(graph)
-    Initializer.xavierGaussianOut.initialize(network, generator)
+    registered.initializer.initialize(network, generator)
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }
-    head = Self.head(configuration, options, generator)
+    head = configuration.recognitionLoss.head(configuration, options, generator)
     if state == nil, !configuration.string("pretrained").isEmpty {
       try Self.loadPretrained(configuration, options, network, head, log)
     }
     network.move(to: options.device)
+    update = Update(network, head, settings)
 
     // The data.
     let recordPath = "\(dataset)/train.rec"
-    log.out("loading: \(recordPath) False")
+    let isShuffled = configuration.bool("is_shuffled_rec")
+    log.out("loading: \(recordPath) \(isShuffled ? "True" : "False")")
     let file = try FaceRecordFile(path: recordPath)
     source = try FaceRecordSource(
       file, imageSize: imageSize, classCount: configuration.int("num_classes"),
       augmentation: .init(
-        mirrors: configuration.bool("data_rand_mirror"), cutoff: configuration.int("data_cutoff")),
-      minimumImages: configuration.int("data_images_filter"))
-    if let ranges = try file.identityRanges() { log.out("id2range \(ranges.count)") }
+        mirrors: configuration.bool("data_rand_mirror"), cutoff: configuration.int("data_cutoff"),
+        color: configuration.int("data_color")),
+      minimumImages: configuration.int("data_images_filter"),
+      chunkBytes: isShuffled ? configuration.int("shuffle_chunk") << 20 : nil)
+    if let count = source.identityCount { log.out("id2range \(count)") }
     log.out("\(source.count)")
     log.out("rand_mirror \(configuration.bool("data_rand_mirror") ? "True" : "False")")
     try source.checkLabels()
@@ -121,12 +129,14 @@ public final class RecognitionTrainer {
     let steps = try configuration.learningRateSteps()
     log.out("lr_steps [\(steps.map(String.init).joined(separator: ", "))]")
 
-    // Optimizer, schedule, logs.
-    optimizer = SGD(
-      network.parameters, momentum: configuration.double("mom"), weightDecay: configuration.double("wd"))
-    schedule = StepSchedule(base: configuration.double("lr"), steps: steps)
-    speedometer = Speedometer(
-      batchSize: configuration.int("per_batch_size"), frequent: configuration.int("frequent"))
+    // Schedule, logs.
+    let images = configuration.imagesPerUpdate
+    schedule = try configuration.learningRates(
+      batchesPerEpoch: max(1, source.count / images), warmup: options.learningRateWarmup)
+    if configuration.headStart == .classMean, state == nil {
+      try Self.fillHead(configuration, options, network, head, file, progress, log)
+    }
+    speedometer = Speedometer(batchSize: images, frequent: configuration.int("frequent"))
 
     // A state, if there is one.
     var start = BatchPosition()
@@ -146,14 +156,10 @@ public final class RecognitionTrainer {
     }
     history = try RunHistory(path: "\(folder)/history.csv", keptSteps: step)
     events = try EventWriter(folder: folder)
-    loader = try BatchLoader(
-      source,
-      .init(
-        batchSize: configuration.int("per_batch_size"), seed: options.seed,
-        threads: options.decodeThreads ?? Self.decodeThreads(), isStrict: options.isStrict),
-      start: start)
+    loader = try Self.feed(
+      configuration, options, source, network, batchSize: images, start: start, state: state, log: log)
     if let state {
-      try state.restore(stateTensors())
+      try update.restore(state)
       log.note("note: resumed after step \(step) (epoch \(start.epoch), batch \(start.batch)) from \(statePath)")
     } else if options.resumes {
       log.note("note: there is no state in \(folder) yet; the run starts at its first step")
@@ -162,29 +168,30 @@ public final class RecognitionTrainer {
 
   // MARK: The run
 
-  /// Trains until `max_steps` or a signal.
+  /// Trains until `max_steps`, the end of `num_epoch`, or a signal.
   public func run() throws -> TrainingOutcome {
     defer { finish() }
     if loader.position.batch == 0 { log.out("call reset()") }
     epochBegan = seconds()
-    let limit = configuration.int("max_steps")
+    let limit = configuration.stepLimit(batchesPerEpoch: loader.batchesPerEpoch)
     if limit > 0, step >= limit {
       log.note("note: \(step) steps are done and max_steps is \(limit): nothing to do; a larger --max-steps goes on")
     }
     let began = seconds()
     let firstStep = step
     while limit == 0 || step < limit {
+      try loader.prepare()
       if let signal = StopSignal.pending {
         try saveState()
         log.note("note: signal \(signal): the state is saved after step \(step); --resume goes on from there")
         return .interrupted(signal: signal)
       }
       let batch = try loader.next()
-      let rate = learningRate(step + 1)
-      let (loss, correct) = try trainingStep(batch, rate)
+      let rate = schedule.rate(step: step + 1)
+      let result = try trainingStep(batch, rate)
       loader.recycle(batch)
       step += 1
-      guard loss.isFinite else { throw notFinite(loss) }
+      let (loss, correct) = (result.loss, result.correct)
       try history.append(step: step, position: batch.position, rate: rate, loss: loss, correct: correct)
       speedometer.add(loss: loss, correct: correct)
       try observer(TrainingStep(step: step, loss: loss, learningRate: rate))
@@ -197,44 +204,32 @@ public final class RecognitionTrainer {
   }
 
   /// Forward, head, backward, update.
-  private func trainingStep(_ batch: LoadedBatch, _ rate: Double) throws -> (loss: Double, correct: Double) {
-    let size = source.imageSize
-    return try Torch.catching {
-      let images = Tensor(
-        bytes: UnsafeRawBufferPointer(batch.pixels.bytes), shape: [batch.labels.count, size, size, 3], dtype: .uint8
-      ).to(nil, options.device).permuted([0, 3, 1, 2])
-      let labels = Tensor(batch.labels).to(nil, options.device)
-      if let margined = head as? MarginSoftmaxHead { margined.margin = margin(step + 1) }
-      var draws = CounterRandom(options.seed, UInt64(step))
-      network.dropoutKey = draws.next()
-      let embeddings = network(images)
-      let result = head.backward(embeddings.detached(), labels)
-      embeddings.backward(result.embeddingGradient)
-      optimizer.step(learningRate: rate)
-      network.clearGradients()
-      head.update(learningRate: rate)
-      return (result.loss.item, result.correct.item)
+  private func trainingStep(_ batch: LoadedBatch, _ rate: Double) throws -> Update.Result {
+    head.prepare(headProgress(step + 1))
+    let result = try Torch.catching {
+      do {
+        return try update(batch, imageSize: source.imageSize, step: step + 1, learningRate: rate)
+      } catch let problem as NotFinite {
+        throw notFinite(problem)
+      }
     }
+    if !result.moved {
+      log.note(
+        "note: step \(step + 1): a gradient overflowed in half precision; the weights stay, the gradient scale is now "
+          + PythonValue.float(update.scaler?.scale ?? 1))
+    }
+    return result
   }
 
-  private func learningRate(_ step: Int) -> Double {
-    let rate = schedule.rate(step: step)
-    let warmup = options.learningRateWarmup
-    return step < warmup ? rate * Double(step) / Double(warmup) : rate
-  }
-
-  private func margin(_ step: Int) -> Margin {
-    var margin = configuration.margin
-    if step < options.marginWarmup { margin = margin.grown(Double(step) / Double(options.marginWarmup)) }
-    if step < options.scaleWarmup {
-      margin.scale *= 0.25 + 0.75 * Double(step) / Double(options.scaleWarmup)
-    }
-    return margin
+  private func headProgress(_ step: Int) -> HeadProgress {
+    func share(_ warmup: Int) -> Double { step < warmup ? Double(step) / Double(warmup) : 1 }
+    return HeadProgress(
+      step: step, marginShare: share(options.marginWarmup), scaleShare: 0.25 + 0.75 * share(options.scaleWarmup))
   }
 
   /// The reference's batch-end callback: learning rate, speed, verification, checkpoint, end of an epoch.
   private func afterStep(_ position: BatchPosition) throws {
-    if schedule.steps.contains(step) {
+    if case .steps(let drops) = schedule.shape, drops.contains(step) {
       log.out("lr change to \(PythonValue.float(schedule.rate(step: step + 1)))")
     }
     let means = speedometer.means
@@ -256,14 +251,14 @@ public final class RecognitionTrainer {
   private func writeScalars(_ means: (accuracy: Double, loss: Double), _ speed: Double) throws {
     let s = Int64(step)
     try events.addScalar("train/lossvalue", Float(means.loss), step: s)
-    try events.addScalar("train/acc", Float(means.accuracy), step: s)
-    try events.addScalar("train/lr", Float(learningRate(step)), step: s)
+    if !means.accuracy.isNaN { try events.addScalar("train/acc", Float(means.accuracy), step: s) }
+    try events.addScalar("train/lr", Float(schedule.rate(step: step)), step: s)
     try events.addScalar("train/samples_per_second", Float(speed), step: s)
   }
 
   private func endEpoch(_ epoch: Int) {
     let means = speedometer.lastMeans
-    log.info("Epoch[\(epoch)] Train-acc=\(fixed(means.accuracy, 6))")
+    if !means.accuracy.isNaN { log.info("Epoch[\(epoch)] Train-acc=\(fixed(means.accuracy, 6))") }
     log.info("Epoch[\(epoch)] Train-lossvalue=\(fixed(means.loss, 6))")
     log.info("Epoch[\(epoch)] Time cost=\(fixed(seconds() - epochBegan, 3))")
     log.out("call reset()")
@@ -283,17 +278,17 @@ public final class RecognitionTrainer {
   private func status(_ loss: Double, _ rate: Double, _ limit: Int, perStep: Double, began: Double) -> String {
     let wait = loader.secondsWaited / max(1e-9, seconds() - began)
     let eta = limit > 0 ? "  ETA \(clockText(Double(limit - step) * perStep))" : ""
-    let speed = Double(configuration.int("per_batch_size")) / perStep
+    let speed = Double(configuration.imagesPerUpdate) / perStep
     return "step \(step)\(limit > 0 ? "/\(limit)" : "")  loss \(fixed(loss, 4))  lr \(PythonValue.float(rate))  "
       + "\(fixed(speed, 1)) images/s  data wait \(fixed(100 * wait, 1)) %\(eta)"
   }
 
-  private func notFinite(_ loss: Double) -> ConfigurationError {
-    let named = network.parameters + network.buffers + head.parameters
-    let first = firstNotFinite(named.map(\.tensor)).map { named[$0].name }
-    return ConfigurationError(
-      "the loss became \(loss) at step \(step)" + (first.map { "; the first tensor that is not finite is \($0)" } ?? "")
-        + ". The last saved state is whole: resume with a lower --lr, or grow the margin with --margin-warmup")
+  private func notFinite(_ problem: NotFinite) -> ConfigurationError {
+    ConfigurationError(
+      "\(problem.what) at step \(step + 1)"
+        + (problem.tensor.map { "; the first tensor that is not finite is \($0)" } ?? "; every weight is finite")
+        + ". The last saved state is whole: resume with a lower --lr, a --clip-norm, or "
+        + "grow the margin with --margin-warmup")
   }
 
   // MARK: Verification and checkpoints
@@ -333,49 +328,15 @@ public final class RecognitionTrainer {
   private func saveCheckpoint(_ number: Int) throws {
     log.out("saving \(number)")
     let location = CheckpointLocation(prefix: "\(folder)/model", epoch: number)
+    let whole = !configuration.bool("ckpt_embedding")
     try Checkpoint.save(
       graph, weights: network.parameters, buffers: network.buffers,
-      head: configuration.bool("ckpt_embedding") ? [] : head.parameters, to: location)
+      head: whole ? head.parameters + head.buffers : [],
+      training: whole ? Self.trainingSymbol(configuration) : nil, to: location)
     log.info("Saved checkpoint to \"\(location.parametersPath)\"")
   }
 
   // MARK: State
-
-  private func stateTensors() -> [NamedTensor] {
-    var tensors = network.parameters + network.buffers + head.parameters
-    for (parameter, momentum) in zip(optimizer.parameters, optimizer.momenta) {
-      tensors.append(NamedTensor("momentum:\(parameter.name)", momentum))
-    }
-    for (parameter, momentum) in zip(head.parameters, head.momenta) {
-      tensors.append(NamedTensor("momentum:\(parameter.name)", momentum))
-    }
-    return tensors
-  }
-
-  /// What must agree between a state and the run that takes it up.
-  private static func identity(_ c: RecognitionConfiguration, _ options: TrainingOptions, _ count: Int) -> [String:
-    String]
-  {
-    var notes = ["seed": "\(options.seed)", "images": "\(count)"]
-    for key in ["network", "loss", "num_classes", "per_batch_size", "net_blocks", "emb_size", "image_shape"] {
-      notes[key] = c[key]?.description ?? ""
-    }
-    return notes
-  }
-
-  private static func check(
-    _ state: TrainingState.Reader, _ c: RecognitionConfiguration, _ options: TrainingOptions, _ count: Int,
-    _ path: String
-  ) throws {
-    for (key, value) in identity(c, options, count).sorted(by: { $0.key < $1.key }) {
-      let saved = try state.note(key)
-      guard saved == value else {
-        throw FormatError(
-          .mismatch, "the state was saved with \(key)=\(saved), this run has \(key)=\(value)", path: path,
-          advice: "resume with the same \(key), or start anew without --resume")
-      }
-    }
-  }
 
   private func saveStateIfDue() throws {
     let due = options.stateEvery > 0 ? step % options.stateEvery == 0 : seconds() - stateSavedAt >= 300
@@ -384,7 +345,7 @@ public final class RecognitionTrainer {
 
   /// Saves everything; logs and events are synced first, so that they reach at least as far as the state.
   private func saveState() throws {
-    let tensors = stateTensors()
+    let tensors = update.stateTensors
     if let bad = firstNotFinite(tensors.map(\.tensor)) {
       throw ConfigurationError(
         "\(tensors[bad].name) is not finite after step \(step): the state is not saved, the last one is whole. Resume "
@@ -402,7 +363,9 @@ public final class RecognitionTrainer {
     notes["log_length"] = "\(log.byteCount)"
     notes["speedometer"] = speedometer.saved
     highest.note(in: &notes)
-    try TrainingState(tensors: tensors, notes: notes).save(to: "\(folder)/state.safetensors")
+    loader.note(in: &notes)
+    update.note(in: &notes)
+    try TrainingState(tensors: tensors + loader.stateTensors, notes: notes).save(to: "\(folder)/state.safetensors")
     stateSavedAt = seconds()
   }
 

@@ -85,6 +85,13 @@ public final class PyTorchFile: Sendable {
     ZipDirectory.begins(bytes) || PyTorchContent.isLegacy(bytes)
   }
 
+  /// Whether a regular file that begins so stands at `path`.
+  public static func isOne(path: String) -> Bool {
+    guard let file = try? PositionedFile(path: path) else { return false }
+    let first = (try? file.read(count: min(16, file.byteCount), at: 0)) ?? []
+    return first.withUnsafeBytes { recognizes($0) }
+  }
+
   /// Name, type and shape of the tensor `name`, `nil` where there is none.
   public func description(named name: String) -> TensorDescription? { ranks[name].map { tensors[$0] } }
 

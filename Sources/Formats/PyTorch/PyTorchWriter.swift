@@ -64,11 +64,15 @@ extension PyTorchFile {
       values.isEmpty
         ? [UInt8(ascii: ")")] : [UInt8(ascii: "(")] + values.flatMap(number) + [UInt8(ascii: "t")]
     }
-    // Memo 0: OrderedDict; 1: _rebuild_tensor_v2; 2: "storage"; 3: "cpu".
-    p += global("collections", "OrderedDict") + [UInt8(ascii: "q"), 0]
-    p += global("torch._utils", "_rebuild_tensor_v2") + [UInt8(ascii: "q"), 1, UInt8(ascii: "0")]
-    p += text("storage") + [UInt8(ascii: "q"), 2, UInt8(ascii: "0")]
-    p += text("cpu") + [UInt8(ascii: "q"), 3, UInt8(ascii: "0")]
+    // What comes again is remembered where it stands first: PyTorch's safe reader knows no opcode to discard values.
+    var memo: [[UInt8]: UInt8] = [:]
+    func remembered(_ bytes: [UInt8]) -> [UInt8] {
+      if let number = memo[bytes] { return [UInt8(ascii: "h"), number] }
+      let number = UInt8(memo.count)
+      memo[bytes] = number
+      return bytes + [UInt8(ascii: "q"), number]
+    }
+    p += remembered(global("collections", "OrderedDict"))
     p += [UInt8(ascii: ")"), UInt8(ascii: "R"), UInt8(ascii: "(")]
     for (index, item) in tensors.enumerated() {
       var strides = [Int](repeating: 1, count: item.tensor.shape.count)
@@ -77,11 +81,13 @@ extension PyTorchFile {
         strides[axis] = strides[axis + 1] * max(1, item.tensor.shape[axis + 1])
       }
       p += text(item.name)
-      p += [UInt8(ascii: "h"), 1, UInt8(ascii: "("), UInt8(ascii: "("), UInt8(ascii: "h"), 2]
-      p += global("torch", storageName(item.tensor.dtype)) + text("\(index)") + [UInt8(ascii: "h"), 3]
+      p += remembered(global("torch._utils", "_rebuild_tensor_v2")) + [UInt8(ascii: "("), UInt8(ascii: "(")]
+      p += remembered(text("storage")) + remembered(global("torch", storageName(item.tensor.dtype)))
+      p += text("\(index)") + remembered(text("cpu"))
       p += number(item.tensor.elementCount) + [UInt8(ascii: "t"), UInt8(ascii: "Q")]
       p += number(0) + tuple(item.tensor.shape) + tuple(strides)
-      p += [0x89, UInt8(ascii: "h"), 0, UInt8(ascii: ")"), UInt8(ascii: "R"), UInt8(ascii: "t"), UInt8(ascii: "R")]
+      p += [0x89] + remembered(global("collections", "OrderedDict"))
+      p += [UInt8(ascii: ")"), UInt8(ascii: "R"), UInt8(ascii: "t"), UInt8(ascii: "R")]
     }
     p += [UInt8(ascii: "u"), UInt8(ascii: ".")]
     return p

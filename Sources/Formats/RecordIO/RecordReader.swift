@@ -41,6 +41,18 @@ public final class RecordReader: Sendable {
     file = try PositionedFile(path: path)
   }
 
+  /// Reads a part of the file from one end to the other and forgets it, so that the system has it in memory; records
+  /// are then found there without a seek of the disk.
+  public func readThrough(_ range: Range<Int>) {
+    let end = min(range.upperBound, file.byteCount)
+    withUnsafeTemporaryAllocation(byteCount: 1 << 20, alignment: 64) { buffer in
+      for offset in stride(from: max(0, range.lowerBound), to: end, by: buffer.count) {
+        let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, end - offset)])
+        guard let count = try? file.read(into: piece, at: offset), count == piece.count else { return }
+      }
+    }
+  }
+
   /// The payload of the record that starts at byte `offset`; the parts of a split record are joined.
   public func payload(at offset: Int) throws(FormatError) -> [UInt8] {
     var buffer = RecordBuffer()

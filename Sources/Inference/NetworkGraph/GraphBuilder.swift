@@ -161,6 +161,11 @@ extension GraphBuilder {
     add(.batchNorm(.init(epsilon: epsilon, momentum: momentum, fixGamma: fixGamma, axis: axis)), [x], named: name)
   }
 
+  /// Layer normalisation along `axis`; the shape stays.
+  public mutating func layerNorm(_ name: String, _ x: Value, epsilon: Double = 1e-5, axis: Int = -1) -> Value {
+    add(.layerNorm(.init(epsilon: epsilon, axis: axis)), [x], named: name)
+  }
+
   /// Leaky rectifier with a learned slope for each channel, or one for all; the shape stays.
   public mutating func prelu(_ name: String, _ x: Value, shared: Bool = false) -> Value {
     add(.prelu(shared: shared), [x], named: name)
@@ -205,6 +210,11 @@ extension GraphBuilder {
     _ a: Value, _ b: Value, broadcasting: Bool = false, named name: String? = nil
   ) -> Value {
     add(.elementwise(.init(.subtract, broadcasts: broadcasting)), [a, b], named: name)
+  }
+
+  /// a / b of equal shapes, or with `broadcasting` of shapes that differ in axes of 1.
+  public mutating func divide(_ a: Value, _ b: Value, broadcasting: Bool = false, named name: String? = nil) -> Value {
+    add(.elementwise(.init(.divide, broadcasts: broadcasting)), [a, b], named: name)
   }
 
   /// a · b of equal shapes, or with `broadcasting` of shapes that differ in axes of 1.
@@ -288,6 +298,18 @@ extension GraphBuilder {
     add(.dropout(rate: rate), [x], named: name)
   }
 
+  /// Matrix products over the last two axes: (…, M, K) and (…, K, P), or (…, P, K) transposed, give (…, M, P).
+  public mutating func matmul(
+    _ a: Value, _ b: Value, transposesSecond: Bool = false, named name: String? = nil
+  ) -> Value {
+    add(.matmul(transposesSecond: transposesSecond), [a, b], named: name)
+  }
+
+  /// Random zeroing of whole samples while training.
+  public mutating func dropPath(_ x: Value, rate: Double, named name: String? = nil) -> Value {
+    add(.dropPath(rate: rate), [x], named: name)
+  }
+
   /// Division by the Euclidean norm.
   public mutating func l2Normalize(
     _ x: Value, mode: Operation.L2Normalize.Mode = .instance, epsilon: Double = 1e-10, named name: String? = nil
@@ -312,6 +334,25 @@ extension GraphBuilder {
   /// Every pixel repeated `scale` times in both directions.
   public mutating func upsampleNearest(_ x: Value, scale: Int, named name: String? = nil) -> Value {
     add(.upsampleNearest(scale: scale), [x], named: name)
+  }
+
+  /// Sum over axes, or over all elements.
+  public mutating func sum(
+    _ x: Value, axes: [Int] = [], keepsDimensions: Bool = false, named name: String? = nil
+  ) -> Value {
+    add(.reduction(.init(.sum, axes: axes, keepsDimensions: keepsDimensions)), [x], named: name)
+  }
+
+  /// Mean over axes, or over all elements.
+  public mutating func mean(
+    _ x: Value, axes: [Int] = [], keepsDimensions: Bool = false, named name: String? = nil
+  ) -> Value {
+    add(.reduction(.init(.mean, axes: axes, keepsDimensions: keepsDimensions)), [x], named: name)
+  }
+
+  /// The tensor repeated along each axis.
+  public mutating func tile(_ x: Value, _ repetitions: [Int], named name: String? = nil) -> Value {
+    add(.tile(repetitions: repetitions), [x], named: name)
   }
 
   /// The tensor itself under another name; `stopsGradient` blocks the backward pass.

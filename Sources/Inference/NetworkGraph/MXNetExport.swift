@@ -72,7 +72,10 @@ private struct MXNetExport {
     let op = try node.operation.mxnetOperator(inputCount: node.inputs.count, node: node.name)
     let attributes = op.attributes.map { MXNetSymbol.Attribute($0.0, $0.1) }
     var inputs = node.inputs.compactMap { indices[$0.node] }.map { MXNetSymbol.Entry(node: $0) }
-    for (role, name) in zip(node.operation.parameterRoles, node.parameters) {
+    // The learned token is for training alone: it stays among the parameters of a checkpoint.
+    let isRestoring = node.operation == .tokenRestore
+    if isRestoring { inputs = Array(inputs.prefix(1)) }
+    for (role, name) in zip(isRestoring ? [] : node.operation.parameterRoles, node.parameters) {
       // A variable that MXNet names itself inherits the operator's attributes; one that was passed in does not.
       var hints = name == node.name + role.suffix ? attributes : []
       switch role {
@@ -148,15 +151,19 @@ extension NetworkGraph.Operation {
     case .batchNorm: "batchnorm"
     case .activation(let activation):
       switch activation {
-      case .leakyRelu, .elu: "leakyrelu"
+      case .leakyRelu, .elu, .gelu: "leakyrelu"
       case .clip: "clip"
+      case .squareRoot: "sqrt"
       default: "activation"
       }
+    case .layerNorm: "layernorm"
+    case .matmul: "_linalg_gemm2"
     case .prelu: "leakyrelu"
     case .pooling: "pooling"
     case .softmax: "softmax"
     case .l2Normalize: "l2normalization"
-    case .dropout: "dropout"
+    case .dropout, .dropPath: "dropout"
+    case .tokenMask, .tokenRestore: "identity"
     case .identity(let stopsGradient): stopsGradient ? "blockgrad" : "identity"
     case .flatten: "flatten"
     case .reshape: "reshape"
@@ -165,6 +172,8 @@ extension NetworkGraph.Operation {
     case .slice: "slice_axis"
     case .crop: "crop"
     case .upsampleNearest: "upsampling"
+    case .reduction(let reduction): reduction.kind == .sum ? "sum" : "mean"
+    case .tile: "tile"
     }
   }
 
@@ -237,6 +246,10 @@ extension NetworkGraph.Operation {
       if b.axis != 1 { attributes.append(("axis", "\(b.axis)")) }
       if b.usesGlobalStatistics { attributes.append(("use_global_stats", "True")) }
       return MXNetOperator(op: "BatchNorm", attributes: attributes)
+    case .layerNorm(let l):
+      return MXNetOperator(op: "LayerNorm", attributes: [("axis", "\(l.axis)"), ("eps", "\(l.epsilon)")])
+    case .matmul(let transposesSecond):
+      return MXNetOperator(op: "_linalg_gemm2", attributes: [("transpose_b", flag(transposesSecond))])
     case .prelu: return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "prelu")])
     case .activation(let activation):
       switch activation {
@@ -249,8 +262,10 @@ extension NetworkGraph.Operation {
         return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "leaky"), ("slope", "\(slope)")])
       case .elu(let slope):
         return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "elu"), ("slope", "\(slope)")])
+      case .gelu: return MXNetOperator(op: "LeakyReLU", attributes: [("act_type", "gelu")])
       case .clip(let minimum, let maximum):
         return MXNetOperator(op: "clip", attributes: [("a_min", "\(minimum)"), ("a_max", "\(maximum)")])
+      case .squareRoot: return MXNetOperator(op: "sqrt")
       }
     case .pooling(let p):
       let kind =
@@ -279,6 +294,10 @@ extension NetworkGraph.Operation {
         }
       return MXNetOperator(op: "L2Normalization", attributes: [("eps", "\(l.epsilon)"), ("mode", mode)])
     case .dropout(let rate): return MXNetOperator(op: "Dropout", attributes: [("p", "\(rate)")])
+    // One draw for all of a sample: MXNet shares the mask along these axes.
+    case .dropPath(let rate): return MXNetOperator(op: "Dropout", attributes: [("p", "\(rate)"), ("axes", "(1, 2)")])
+    // What MXNet has no operator for and an evaluation does not need.
+    case .tokenMask, .tokenRestore: return MXNetOperator(op: "_copy")
     case .identity(let stopsGradient): return MXNetOperator(op: stopsGradient ? "BlockGrad" : "_copy")
     case .flatten: return MXNetOperator(op: "Flatten")
     case .reshape(let targets):
@@ -312,6 +331,14 @@ extension NetworkGraph.Operation {
     case .upsampleNearest(let scale):
       return MXNetOperator(
         op: "UpSampling", attributes: [("num_args", "1"), ("sample_type", "nearest"), ("scale", "\(scale)")])
+    case .reduction(let r):
+      var attributes: [(String, String)] = []
+      if r.axes.count == 1 { attributes.append(("axis", "\(r.axes[0])")) }
+      if r.axes.count > 1 { attributes.append(("axis", MXNetExport.tuple(r.axes))) }
+      if r.keepsDimensions { attributes.append(("keepdims", "True")) }
+      return MXNetOperator(op: r.kind == .sum ? "sum" : "mean", attributes: attributes)
+    case .tile(let repetitions):
+      return MXNetOperator(op: "tile", attributes: [("reps", MXNetExport.tuple(repetitions))])
     }
   }
 }

@@ -260,7 +260,10 @@ private struct MXNetGraphReader {
       let consumers = graph.nodes.indices.filter { graph.nodes[$0].inputs.contains(Value(node: node)) }
       return consumers.count == 1 ? consumers[0] : nil
     }
-    guard let first = onlyConsumer(of: start), case .scalar(let offset) = graph.nodes[first].operation,
+    // A few networks give the input another name first.
+    var place = start
+    while let next = onlyConsumer(of: place), case .identity = graph.nodes[next].operation { place = next }
+    guard let first = onlyConsumer(of: place), case .scalar(let offset) = graph.nodes[first].operation,
       offset.kind == .subtract,
       let second = onlyConsumer(of: first), case .scalar(let scale) = graph.nodes[second].operation,
       scale.kind == .multiply
@@ -287,7 +290,7 @@ extension MXNetGraphReader {
     case "elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div", "_plus", "_minus", "_mul", "_div", "_Plus",
       "_Minus", "_Mul", "_Div", "_add", "_sub", "_maximum", "_minimum", "_Maximum", "_Minimum", "broadcast_add",
       "broadcast_plus", "broadcast_sub", "broadcast_minus", "broadcast_mul", "broadcast_div", "broadcast_maximum",
-      "broadcast_minimum", "_grad_add":
+      "broadcast_minimum", "_grad_add", "_linalg_gemm2", "linalg_gemm2", "batch_dot":
       return 2
     case "Concat", "concat", "Crop":
       let count = try attributes.integer("num_args") ?? inputs
@@ -344,6 +347,16 @@ extension MXNetGraphReader {
           epsilon: try attributes.number("eps") ?? 1e-3, momentum: try attributes.number("momentum") ?? 0.9,
           fixGamma: try attributes.flag("fix_gamma") ?? true, axis: try attributes.integer("axis") ?? 1,
           usesGlobalStatistics: try attributes.flag("use_global_stats") ?? false))
+    case "LayerNorm":
+      try attributes.require("output_mean_var", "False")
+      return .layerNorm(
+        .init(epsilon: try attributes.number("eps") ?? 1e-5, axis: try attributes.integer("axis") ?? -1))
+    case "_linalg_gemm2", "linalg_gemm2", "batch_dot":
+      try attributes.require("transpose_a", "False", "0")
+      try attributes.require("alpha", "1", "1.0")
+      try attributes.require("axis", "-2")
+      try attributes.require("forward_stype", "None")
+      return .matmul(transposesSecond: try attributes.flag("transpose_b") ?? false)
     case "LeakyReLU": return try leakyReLU(&attributes, inputs: inputs)
     case "Activation":
       switch attributes.text("act_type") {
@@ -372,6 +385,9 @@ extension MXNetGraphReader {
       attributes.ignore("cudnn_off")
       // Dropout that is on while the network runs, or drops whole axes, is another operation.
       try attributes.require("mode", "training")
+      if attributes.text("axes") == "(1, 2)", shapes[inputs[0].node].rank == 3 {
+        return .dropPath(rate: try attributes.number("p") ?? 0.5)
+      }
       try attributes.require("axes", "()", "[]")
       return .dropout(rate: try attributes.number("p") ?? 0.5)
     case "L2Normalization":
@@ -411,6 +427,17 @@ extension MXNetGraphReader {
       attributes.ignore("workspace", "num_filter", "multi_input_mode")
       try attributes.require("sample_type", "nearest")
       return .upsampleNearest(scale: try attributes.required("scale"))
+    case "sqrt": return .activation(.squareRoot)
+    case "sum", "sum_axis", "mean":
+      try attributes.require("exclude", "False")
+      let kind: Operation.Reduction.Kind = attributes.op == "mean" ? .mean : .sum
+      let axes = try attributes.integers("axis") ?? []
+      return .reduction(.init(kind, axes: axes, keepsDimensions: try attributes.flag("keepdims") ?? false))
+    case "tile":
+      guard let repetitions = try attributes.integers("reps"), !repetitions.isEmpty else {
+        throw attributes.error(.invalid, "has no reps")
+      }
+      return .tile(repetitions: repetitions)
     case "identity", "_copy": return .identity(stopsGradient: false)
     case "BlockGrad", "stop_gradient": return .identity(stopsGradient: true)
     default:
@@ -451,6 +478,7 @@ extension MXNetGraphReader {
     switch attributes.text("act_type") ?? "leaky" {
     case "leaky": return .activation(.leakyRelu(slope: slope))
     case "elu": return .activation(.elu(slope: slope))
+    case "gelu": return .activation(.gelu)
     case "prelu":
       guard attributes.node.inputs.count == 2 else { throw attributes.error(.invalid, "has no slope") }
       let variable = symbol.nodes[attributes.node.inputs[1].node]

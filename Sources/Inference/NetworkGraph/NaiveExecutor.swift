@@ -139,6 +139,11 @@ public struct NaiveExecutor: Sendable {
     case .batchNorm(let batchNorm):
       let axis = try inference.resolve(axis: batchNorm.axis, rank: shape.count)
       elements = Self.normalise(inputs[0], batchNorm, weights, axis: axis)
+    case .layerNorm(let norm):
+      let axis = try inference.resolve(axis: norm.axis, rank: shape.count)
+      elements = Self.normalise(inputs[0], norm, weights, axis: axis)
+    case .matmul(let transposesSecond):
+      elements = Self.multiply(inputs[0], inputs[1], transposesSecond: transposesSecond, shape)
     case .activation(let activation): elements = Self.activate(inputs[0].elements, activation)
     case .prelu(let isShared):
       var output = inputs[0].elements
@@ -157,7 +162,7 @@ public struct NaiveExecutor: Sendable {
     case .softmax(let axis):
       elements = Self.softmax(inputs[0], axis: try inference.resolve(axis: axis, rank: shape.count))
     case .l2Normalize(let normalize): elements = Self.l2Normalize(inputs[0], normalize)
-    case .dropout, .identity, .flatten, .reshape: elements = inputs[0].elements
+    case .dropout, .dropPath, .tokenMask, .tokenRestore, .identity, .flatten, .reshape: elements = inputs[0].elements
     case .transpose(let permutation):
       let order = permutation.isEmpty ? Array((0..<shape.count).reversed()) : permutation
       let strides = Self.strides(inputs[0].shape)
@@ -187,6 +192,10 @@ public struct NaiveExecutor: Sendable {
         }
       }
       elements = output
+    case .reduction(let reduction):
+      let axes = try inference.axes(of: reduction, rank: inputs[0].shape.count)
+      elements = Self.reduce(inputs[0], reduction.kind, axes)
+    case .tile: elements = Self.tile(inputs[0], shape)
     }
     return Tensor(checked: shape, elements)
   }
@@ -347,6 +356,47 @@ extension NaiveExecutor {
     return output
   }
 
+  /// Weights are gamma, beta.
+  private static func normalise(
+    _ input: Tensor, _ norm: NetworkGraph.Operation.LayerNorm, _ weights: [[Double]], axis: Int
+  ) -> [Double] {
+    var output = input.elements
+    forEachLine(of: input.shape, axis: axis) { start, stride, count in
+      var (sum, squares) = (0.0, 0.0)
+      for index in 0..<count { sum += output[start + index * stride] }
+      let mean = sum / Double(count)
+      for index in 0..<count {
+        let difference = output[start + index * stride] - mean
+        squares += difference * difference
+      }
+      let factor = 1 / (squares / Double(count) + norm.epsilon).squareRoot()
+      for index in 0..<count {
+        let position = start + index * stride
+        output[position] = (output[position] - mean) * factor * weights[0][index] + weights[1][index]
+      }
+    }
+    return output
+  }
+
+  private static func multiply(_ a: Tensor, _ b: Tensor, transposesSecond: Bool, _ shape: [Int]) -> [Double] {
+    let (rows, columns, depth) = (shape[shape.count - 2], shape[shape.count - 1], a.shape[a.shape.count - 1])
+    var output = [Double](repeating: 0, count: shape.reduce(1, *))
+    for matrix in 0..<output.count / (rows * columns) {
+      let (first, second) = (matrix * rows * depth, matrix * depth * columns)
+      for row in 0..<rows {
+        for column in 0..<columns {
+          var sum = 0.0
+          for index in 0..<depth {
+            let other = transposesSecond ? column * depth + index : index * columns + column
+            sum += a.elements[first + row * depth + index] * b.elements[second + other]
+          }
+          output[(matrix * rows + row) * columns + column] = sum
+        }
+      }
+    }
+    return output
+  }
+
   private static func pool(_ input: Tensor, _ p: NetworkGraph.Operation.Pooling, _ shape: [Int]) -> [Double] {
     let (height, width) = (input.shape[2], input.shape[3])
     let (rows, columns) = (shape[2], shape[3])
@@ -463,8 +513,46 @@ extension NaiveExecutor {
     case .softsign: x.map { $0 / (1 + abs($0)) }
     case .leakyRelu(let slope): x.map { $0 > 0 ? $0 : slope * $0 }
     case .elu(let slope): x.map { $0 > 0 ? $0 : slope * expm1($0) }
+    case .gelu: x.map { 0.5 * $0 * erfc(-$0 * 0.5.squareRoot()) }
     case .clip(let low, let high): x.map { min(max($0, low), high) }
+    case .squareRoot: x.map { $0.squareRoot() }
     }
+  }
+
+  private static func reduce(
+    _ input: Tensor, _ kind: NetworkGraph.Operation.Reduction.Kind, _ axes: [Int]
+  ) -> [Double] {
+    var current = input
+    for axis in axes {
+      var sums: [Double] = []
+      forEachLine(of: current.shape, axis: axis) { start, stride, count in
+        var sum = 0.0
+        for index in 0..<count { sum += current.elements[start + index * stride] }
+        sums.append(sum)
+      }
+      var shape = current.shape
+      shape[axis] = 1
+      current = Tensor(checked: shape, sums)
+    }
+    guard kind == .mean else { return current.elements }
+    let count = axes.reduce(1) { $0 * input.shape[$1] }
+    return current.elements.map { $0 / Double(count) }
+  }
+
+  private static func tile(_ input: Tensor, _ shape: [Int]) -> [Double] {
+    let sizes = [Int](repeating: 1, count: shape.count - input.shape.count) + input.shape
+    let steps = strides(sizes)
+    var output: [Double] = []
+    output.reserveCapacity(shape.reduce(1, *))
+    func walk(_ axis: Int, _ position: Int) {
+      if axis == shape.count {
+        output.append(input.elements[position])
+      } else {
+        for index in 0..<shape[axis] { walk(axis + 1, position + index % sizes[axis] * steps[axis]) }
+      }
+    }
+    walk(0, 0)
+    return output
   }
 
   // MARK: Walking over tensors

@@ -272,7 +272,7 @@ extension NetworkGraph.Operation {
       switch activation {
       case .leakyRelu(let slope), .elu(let slope): check.finite("slope", slope)
       case .clip(let low, let high): check.require(low <= high, "limits \(low) and \(high) are not in order")
-      case .relu, .sigmoid, .tanh, .softplus, .softsign: break
+      case .relu, .sigmoid, .tanh, .softplus, .softsign, .squareRoot, .gelu: break
       }
     case .pooling(let p):
       if p.isGlobal { break }
@@ -281,10 +281,14 @@ extension NetworkGraph.Operation {
       check.require(
         max(p.pad.top, p.pad.bottom) < kernel.height && max(p.pad.left, p.pad.right) < kernel.width,
         "pad \(p.pad) must be smaller than kernel \(kernel)")
+    case .layerNorm(let l):
+      check.axis(l.axis)
+      check.require(l.epsilon.isFinite && l.epsilon >= 0, "epsilon is \(l.epsilon), must not be negative")
     case .softmax(let axis), .concat(let axis): check.axis(axis)
     case .l2Normalize(let l):
       check.require(l.epsilon.isFinite && l.epsilon >= 0, "epsilon is \(l.epsilon), must not be negative")
-    case .dropout(let rate): check.require(rate >= 0 && rate < 1, "rate is \(rate), must be in [0, 1)")
+    case .dropout(let rate), .dropPath(let rate), .tokenMask(let rate):
+      check.require(rate >= 0 && rate < 1, "rate is \(rate), must be in [0, 1)")
     case .reshape(let targets):
       check.atMost(16, "targets", targets.count)
       check.require(targets.filter { $0 == .infer }.count <= 1, "more than one dimension is to be inferred")
@@ -308,7 +312,13 @@ extension NetworkGraph.Operation {
       check.natural("offset", c.offset.height, c.offset.width)
       if let size = c.size { check.positive("size", size.height, size.width) }
     case .upsampleNearest(let scale): check.within(1...256, "scale", scale)
-    case .elementwise, .prelu, .identity, .flatten: break
+    case .reduction(let reduction):
+      check.atMost(8, "axes", reduction.axes.count)
+      for axis in reduction.axes { check.axis(axis) }
+    case .tile(let repetitions):
+      check.atMost(8, "dimensions", repetitions.count)
+      for repetition in repetitions { check.positive("repetition", repetition) }
+    case .elementwise, .prelu, .identity, .flatten, .matmul, .tokenRestore: break
     }
     return check.problem
   }

@@ -22,6 +22,10 @@ extension NetworkGraph {
     case batchNorm(BatchNorm)
     /// A function of each element alone.
     case activation(Activation)
+    /// Normalisation of each vector along one axis by its own mean and variance, then gamma and beta.
+    case layerNorm(LayerNorm)
+    /// The matrix product of the last two axes of two tensors, for each index of the axes before.
+    case matmul(transposesSecond: Bool)
     /// Leaky rectifier with a learned slope, one for each channel (axis 1) or one for all.
     case prelu(shared: Bool)
     /// Maximum or average over windows or over the whole image.
@@ -32,6 +36,14 @@ extension NetworkGraph {
     case l2Normalize(L2Normalize)
     /// Random zeroing while training; the identity when the network runs.
     case dropout(rate: Double)
+    /// Random zeroing of whole samples (N, L, D) while training (stochastic depth, arXiv 1603.09382); the rest is
+    /// divided by 1 − rate.
+    case dropPath(rate: Double)
+    /// While training, a random ⌊L (1 − ratio)⌋ of the L tokens of each sample (N, L, D), in random order; else all.
+    case tokenMask(ratio: Double)
+    /// Puts tokens back where `tokenMask`, whose output is the second input, took them from, and the learned token
+    /// (1, 1, D) in the gaps; else the first input.
+    case tokenRestore
     /// The input itself; `stopsGradient` blocks the backward pass.
     case identity(stopsGradient: Bool)
     /// All dimensions but the first merged into one.
@@ -48,6 +60,10 @@ extension NetworkGraph {
     case crop(Crop)
     /// Every pixel repeated `scale` times in both directions.
     case upsampleNearest(scale: Int)
+    /// Sum or mean over some axes or all.
+    case reduction(Reduction)
+    /// The whole tensor repeated so many times along each axis.
+    case tile(repetitions: [Int])
 
     /// Arithmetic of x and one constant c.
     public struct ScalarArithmetic: Sendable, Hashable {
@@ -222,6 +238,20 @@ extension NetworkGraph {
       }
     }
 
+    /// (x − mean) / √(variance + epsilon) · gamma + beta, mean and biased variance along one axis (arXiv 1607.06450).
+    public struct LayerNorm: Sendable, Hashable {
+      /// Added to the variance.
+      public var epsilon: Double
+      /// The axis; negative counts from the end.
+      public var axis: Int
+
+      /// A layer normalisation; the defaults are PyTorch's.
+      public init(epsilon: Double = 1e-5, axis: Int = -1) {
+        self.epsilon = epsilon
+        self.axis = axis
+      }
+    }
+
     /// Functions of one element without learned parameters.
     public enum Activation: Sendable, Hashable {
       /// max(x, 0)
@@ -238,8 +268,12 @@ extension NetworkGraph {
       case leakyRelu(slope: Double)
       /// x where positive, slope · (e^x − 1) elsewhere.
       case elu(slope: Double)
+      /// x · Φ(x) with the normal distribution's Φ, exact (erf).
+      case gelu
       /// x limited to a range; (0, 6) is ReLU6.
       case clip(minimum: Double, maximum: Double)
+      /// √x
+      case squareRoot
     }
 
     /// Pooling over windows or over the whole image.
@@ -367,6 +401,27 @@ extension NetworkGraph {
       }
     }
 
+    /// A sum or a mean over axes, the batch's too if it is among them.
+    public struct Reduction: Sendable, Hashable {
+      /// Which reduction.
+      public enum Kind: Sendable, Hashable, CaseIterable {
+        case sum, mean
+      }
+      /// Which reduction.
+      public var kind: Kind
+      /// The axes that vanish, negative ones counted from the end; empty means all.
+      public var axes: [Int]
+      /// Whether they stay as axes of 1; without it, reducing all gives a tensor of shape (1).
+      public var keepsDimensions: Bool
+
+      /// A reduction.
+      public init(_ kind: Kind, axes: [Int] = [], keepsDimensions: Bool = false) {
+        self.kind = kind
+        self.axes = axes
+        self.keepsDimensions = keepsDimensions
+      }
+    }
+
     /// The operation's name in messages.
     public var name: String {
       switch self {
@@ -379,11 +434,16 @@ extension NetworkGraph {
       case .fullyConnected: "fullyConnected"
       case .batchNorm: "batchNorm"
       case .activation(let activation): "activation \(activation)"
+      case .layerNorm: "layerNorm"
+      case .matmul: "matmul"
       case .prelu: "prelu"
       case .pooling: "pooling"
       case .softmax: "softmax"
       case .l2Normalize: "l2Normalize"
       case .dropout: "dropout"
+      case .dropPath: "dropPath"
+      case .tokenMask: "tokenMask"
+      case .tokenRestore: "tokenRestore"
       case .identity: "identity"
       case .flatten: "flatten"
       case .reshape: "reshape"
@@ -392,6 +452,8 @@ extension NetworkGraph {
       case .slice: "slice"
       case .crop: "crop"
       case .upsampleNearest: "upsampleNearest"
+      case .reduction(let reduction): "reduction \(reduction.kind)"
+      case .tile: "tile"
       }
     }
 
@@ -399,7 +461,8 @@ extension NetworkGraph {
     public var inputCounts: ClosedRange<Int> {
       switch self {
       case .input, .parameter: 0...0
-      case .elementwise: 2...2
+      case .elementwise, .matmul: 2...2
+      case .tokenRestore: 1...2
       case .concat: 1...1024
       case .crop(let crop): crop.size == nil ? 2...2 : 1...1
       default: 1...1
@@ -414,7 +477,9 @@ extension NetworkGraph {
       case .deconvolution(let deconvolution): deconvolution.bias ? [.weight, .bias] : [.weight]
       case .fullyConnected(let fullyConnected): fullyConnected.bias ? [.weight, .bias] : [.weight]
       case .batchNorm: [.gamma, .beta, .movingMean, .movingVariance]
+      case .layerNorm: [.gamma, .beta]
       case .prelu: [.slope]
+      case .tokenRestore: [.value]
       default: []
       }
     }

@@ -9,7 +9,7 @@
 extension NetworkGraph {
   /// Floating-point operations of one sample, counted as the reference does (`common/flops_counter.py`).
   ///
-  /// Only convolutions and fully connected layers count. A convolution costs 2 · C · kH · kW operations for each output
+  /// Only convolutions, fully connected layers and products of matrices count. A convolution costs 2 · C · kH · kW operations for each output
   /// element, one less without bias, the whole divided by the groups and rounded down; so a depthwise layer is
   /// counted a little too low, and published figures depend on it.
   ///
@@ -30,7 +30,14 @@ extension NetworkGraph {
         total += ((convolution.bias ? taps : taps - 1) * elements / Double(convolution.groups)).rounded(.down)
       case .fullyConnected(let layer):
         let depth = shapes.parameters[index][0][1]
-        total += 2 * Double(depth) * Double(layer.units) - (layer.bias ? 0 : Double(layer.units))
+        let cost = 2 * Double(depth) * Double(layer.units) - (layer.bias ? 0 : Double(layer.units))
+        // A layer that transforms the last axis alone does so for every token.
+        let rows = shapes.outputs[index].dimensions.dropFirst().dropLast().compactMap(\.fixed)
+        total += rows.reduce(cost) { $0 * Double($1) }
+      case .matmul:
+        let depth = shapes[node.inputs[0]].dimensions.last?.fixed ?? 1
+        let elements = shapes.outputs[index].dimensions.dropFirst().compactMap(\.fixed)
+        total += elements.reduce(2 * Double(depth) - 1) { $0 * Double($1) }
       default: continue
       }
     }

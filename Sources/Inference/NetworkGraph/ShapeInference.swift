@@ -81,6 +81,17 @@ package struct ShapeInference {
       return (try broadcast(inputs[0], inputs[1], allowed: elementwise.broadcasts), [])
     case .concat(let axis): return (try concat(inputs, axis: axis), [])
     case .scalar, .activation, .dropout, .identity: return (inputs[0], [])
+    case .layerNorm(let norm):
+      let axis = try resolve(axis: norm.axis, rank: inputs[0].rank)
+      return (inputs[0], [[Int]](repeating: [try size(inputs[0], axis)], count: 2))
+    case .matmul(let transposesSecond):
+      return (try multiply(inputs[0], inputs[1], transposesSecond: transposesSecond), [])
+    case .dropPath, .tokenMask:
+      guard inputs[0].rank == 3 else { throw error("needs tokens (N, L, D), found \(inputs[0])") }
+      return (inputs[0], [])
+    case .tokenRestore:
+      guard inputs[0].rank == 3 else { throw error("needs tokens (N, L, D), found \(inputs[0])") }
+      return (inputs[0], [[1, 1, try size(inputs[0], 2)]])
     case .crop(let crop): return (try self.crop(inputs, crop), [])
     case .convolution(let convolution): return try convolve(inputs[0], convolution)
     case .deconvolution(let deconvolution): return try deconvolve(inputs[0], deconvolution)
@@ -119,6 +130,14 @@ package struct ShapeInference {
     case .upsampleNearest(let scale):
       let (_, height, width) = try image(inputs[0])
       return ([inputs[0][0], inputs[0][1], .fixed(height * scale), .fixed(width * scale)], [])
+    case .reduction(let reduction):
+      let axes = try self.axes(of: reduction, rank: inputs[0].rank)
+      if reduction.keepsDimensions {
+        return (Shape(inputs[0].dimensions.enumerated().map { axes.contains($0) ? 1 : $1 }), [])
+      }
+      let rest = inputs[0].dimensions.enumerated().filter { !axes.contains($0.offset) }.map(\.element)
+      return (rest.isEmpty ? [1] : Shape(rest), [])
+    case .tile(let repetitions): return (try tile(inputs[0], repetitions), [])
     }
   }
 
@@ -188,6 +207,20 @@ package struct ShapeInference {
     guard let depth = length.fixed else { throw error("the input length depends on the batch size: \(input)") }
     let weight = [f.units, depth]
     return (output, f.bias ? [weight, [f.units]] : [weight])
+  }
+
+  /// (…, M, K) times (…, K, P), or (…, P, K) where the second is transposed.
+  private func multiply(_ a: Shape, _ b: Shape, transposesSecond: Bool) throws(GraphError) -> Shape {
+    guard a.rank >= 2, a.rank == b.rank, a.dimensions.dropLast(2) == b.dimensions.dropLast(2) else {
+      throw error("needs two tensors of matrices that agree before the last two axes, found \(a) and \(b)")
+    }
+    let (inner, outer) = transposesSecond ? (b.rank - 1, b.rank - 2) : (b.rank - 2, b.rank - 1)
+    guard a[a.rank - 1] == b[inner] else {
+      throw error("the inner axes differ: \(a) and \(b)\(transposesSecond ? " transposed" : "")")
+    }
+    var output = a
+    output[output.rank - 1] = b[outer]
+    return output
   }
 
   private func pool(_ input: Shape, _ p: Operation.Pooling) throws(GraphError) -> Shape {
@@ -328,6 +361,32 @@ package struct ShapeInference {
       }
     }
     guard output.count <= 8 else { throw error("gives \(output.count) dimensions, at most 8 are supported") }
+    return Shape(output)
+  }
+
+  /// The axes that a reduction removes, from the front, in ascending order.
+  package func axes(of reduction: Operation.Reduction, rank: Int) throws(GraphError) -> [Int] {
+    guard rank >= 1 else { throw error("needs one dimension or more") }
+    if reduction.axes.isEmpty { return Array(0..<rank) }
+    var axes: Set<Int> = []
+    for axis in reduction.axes {
+      guard axes.insert(try resolve(axis: axis, rank: rank)).inserted else {
+        throw error("the axes \(reduction.axes) name one twice")
+      }
+    }
+    return axes.sorted()
+  }
+
+  private func tile(_ input: Shape, _ repetitions: [Int]) throws(GraphError) -> Shape {
+    let rank = max(input.rank, repetitions.count)
+    guard rank <= 8 else { throw error("gives \(rank) dimensions, at most 8 are supported") }
+    let dimensions = [Dimension](repeating: 1, count: rank - input.rank) + input.dimensions
+    let factors = [Int](repeating: 1, count: rank - repetitions.count) + repetitions
+    var output: [Dimension] = []
+    for (dimension, factor) in zip(dimensions, factors) {
+      let (coefficient, _) = try product([dimension, .fixed(factor)])
+      if case .batch = dimension { output.append(.batch(coefficient)) } else { output.append(.fixed(coefficient)) }
+    }
     return Shape(output)
   }
 

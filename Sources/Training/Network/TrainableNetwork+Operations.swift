@@ -37,8 +37,21 @@ extension TrainableNetwork {
     case .fullyConnected(let layer):
       let x = layer.flatten && inputs[0].rank > 2 ? inputs[0].flattened() : inputs[0]
       return x.linear(weight(0), bias: layer.bias ? weight(1) : nil)
-    case .batchNorm(let norm): return normalise(inputs[0], norm, weight, slope: step.fusedSlope.flatMap { tensors[$0] })
+    case .batchNorm(let norm):
+      let slope = step.fusedSlope.flatMap { tensors[$0] }
+      guard let index = step.fusedConvolution, case .convolution(let c) = graph.nodes[index].operation else {
+        return normalise(inputs[0], norm, weight, slope: slope)
+      }
+      let convolution = graph.nodes[index].parameters.compactMap { tensors[$0] }
+      return inputs[0].normalizedConv2d(
+        gamma: weight(0), beta: weight(1), mean: weight(2), variance: weight(3), slope: slope,
+        training: isTraining && !norm.usesGlobalStatistics, updatesStatistics: !isRecomputing, momentum: norm.momentum,
+        eps: norm.epsilon, weight: convolution[0], bias: c.bias ? convolution[1] : nil, stride: c.stride.pair,
+        padding: (c.pad.top, c.pad.left), dilation: c.dilation.pair, groups: c.groups)
     case .activation(let activation): return Self.activate(inputs[0], activation)
+    case .layerNorm(let norm): return Self.normalise(inputs[0], norm, weight)
+    case .matmul(let transposesSecond):
+      return inputs[0].matmul(transposesSecond ? inputs[1].transposed() : inputs[1])
     case .prelu: return inputs[0].prelu(weight(0))
     case .pooling(let pooling): return Self.pool(inputs[0], pooling, node.name)
     case .softmax(let axis): return inputs[0].softmax(axis)
@@ -46,6 +59,16 @@ extension TrainableNetwork {
     case .dropout(let rate):
       guard isTraining, rate > 0 else { return inputs[0] }
       return inputs[0].dropout(rate, Generator(seed: dropoutSeed(step.node), device: inputs[0].device))
+    case .dropPath(let rate):
+      guard isTraining, rate > 0 else { return inputs[0] }
+      let x = inputs[0]
+      let samples = Tensor.ones([x.shape[0]] + [Int](repeating: 1, count: x.rank - 1), device: x.device)
+      return x * samples.dropout(rate, Generator(seed: dropoutSeed(step.node), device: x.device))
+    case .tokenMask(let ratio):
+      guard isTraining, ratio > 0 else { return inputs[0] }
+      let kept = keptTokens(step.node, ratio, samples: inputs[0].shape[0], tokens: inputs[0].shape[1])
+      return inputs[0].gathered(1, kept.to(nil, inputs[0].device).unsqueezed(2).expanded([-1, -1, inputs[0].shape[2]]))
+    case .tokenRestore: return restoreTokens(node, inputs, weight(0))
     case .identity(let stopsGradient): return stopsGradient ? inputs[0].detached() : inputs[0]
     case .flatten: return inputs[0].flattened()
     case .reshape: return inputs[0].contiguous().reshaped(shape(of: node, inputs))
@@ -66,6 +89,12 @@ extension TrainableNetwork {
       return inputs[0].narrowed(2, start: window.rows.lowerBound, count: window.rows.count)
         .narrowed(3, start: window.columns.lowerBound, count: window.columns.count)
     case .upsampleNearest(let scale): return inputs[0].upsampledNearest(scale)
+    case .reduction(let reduction):
+      let axes = required(node) { inference throws(GraphError) in
+        try inference.axes(of: reduction, rank: inputs[0].rank)
+      }
+      return Self.reduce(inputs[0], reduction, axes)
+    case .tile(let repetitions): return Self.tile(inputs[0], repetitions)
     }
   }
 
@@ -92,9 +121,45 @@ extension TrainableNetwork {
     return draws.next()
   }
 
+  /// The tokens that a mask keeps, in random order: int64 [N, ⌊L (1 − ratio)⌋] on the CPU.
+  private func keptTokens(_ node: Int, _ ratio: Double, samples: Int, tokens: Int) -> Tensor {
+    let noise = Tensor.empty([samples, tokens])
+    noise.fillUniform(0, 1, Generator(seed: dropoutSeed(node)))
+    return noise.topk(Int(Double(tokens) * (1 - ratio)), dim: 1).indices
+  }
+
+  /// Tokens [N, K, D] at their places among [N, L, D] of the learned token; all of them outside of training.
+  private func restoreTokens(_ node: NetworkGraph.Node, _ inputs: [Tensor], _ token: Tensor) -> Tensor {
+    let x = inputs[0]
+    guard isTraining, node.inputs.count == 2, case .tokenMask(let ratio) = graph.nodes[node.inputs[1].node].operation,
+      ratio > 0
+    else { return x }
+    let all = restoredCount(graph.nodes[node.inputs[1].node])
+    guard all > x.shape[1] else { return x }
+    let kept = keptTokens(node.inputs[1].node, ratio, samples: x.shape[0], tokens: all).to(nil, x.device)
+    return token.expanded([x.shape[0], all, x.shape[2]]).contiguous().scattered(
+      1, kept.unsqueezed(2).expanded([-1, -1, x.shape[2]]), x)
+  }
+
+  /// L of the tokens [N, L, D] that go into a mask.
+  private func restoredCount(_ mask: NetworkGraph.Node) -> Int {
+    (try? graph.inferShapes())?.outputs[mask.inputs[0].node][1].fixed ?? 0
+  }
+
+  private static func normalise(
+    _ x: Tensor, _ norm: NetworkGraph.Operation.LayerNorm, _ weight: (Int) -> Tensor
+  ) -> Tensor {
+    let axis = norm.axis < 0 ? norm.axis + x.rank : norm.axis
+    guard axis != x.rank - 1 else { return x.layerNorm(gamma: weight(0), beta: weight(1), eps: norm.epsilon) }
+    let last = x.transposed(axis, x.rank - 1)
+    return last.layerNorm(gamma: weight(0), beta: weight(1), eps: norm.epsilon).transposed(axis, x.rank - 1)
+  }
+
   private func normalise(
     _ x: Tensor, _ norm: NetworkGraph.Operation.BatchNorm, _ weight: (Int) -> Tensor, slope: Tensor?
   ) -> Tensor {
+    // Under autocast maps stay in half precision, rows (an embedding's) do not: they cost nothing.
+    let x = x.rank == 2 ? x.to(.float32) : x
     let axis = norm.axis < 0 ? norm.axis + x.rank : norm.axis
     // The kernel works on axis 1 of two or four dimensions.
     let needsView = axis != 1 || (x.rank != 2 && x.rank != 4)
@@ -152,7 +217,9 @@ extension TrainableNetwork {
     case .softsign: return x / (x.abs() + 1)
     case .leakyRelu(let slope): return Tensor.select(x .> 0, x, x * slope)
     case .elu(let slope): return x.relu() + (x.clamped(-.infinity, 0).exp() - 1) * slope
+    case .gelu: return x.gelu()
     case .clip(let low, let high): return x.clamped(low, high)
+    case .squareRoot: return x.sqrt()
     }
   }
 
@@ -208,6 +275,32 @@ extension TrainableNetwork {
       return padded(x, 0, over: over).avgPool2d(kernel: kernel.pair, stride: p.stride.pair)
         / counted.avgPool2d(kernel: kernel.pair, stride: p.stride.pair)
     }
+  }
+
+  private static func reduce(
+    _ x: Tensor, _ reduction: NetworkGraph.Operation.Reduction, _ axes: [Int]
+  ) -> Tensor {
+    // From the last axis on, so that those that follow keep their numbers.
+    let y = axes.reversed().reduce(x) { partial, axis in
+      reduction.kind == .sum
+        ? partial.sum(axis, keepDim: reduction.keepsDimensions) : partial.mean(axis, keepDim: reduction.keepsDimensions)
+    }
+    return y.rank == 0 ? y.unsqueezed(0) : y
+  }
+
+  private static func tile(_ x: Tensor, _ repetitions: [Int]) -> Tensor {
+    var y = x
+    while y.rank < repetitions.count { y = y.unsqueezed(0) }
+    for (axis, count) in zip((0..<y.rank).suffix(repetitions.count), repetitions) where count > 1 {
+      if y.shape[axis] == 1 {
+        var shape = y.shape
+        shape[axis] = count
+        y = y.expanded(shape)
+      } else {
+        y = Tensor.concatenated([Tensor](repeating: y, count: count), dim: axis)
+      }
+    }
+    return y
   }
 
   private static func l2Normalize(_ x: Tensor, _ l: NetworkGraph.Operation.L2Normalize) -> Tensor {

@@ -5,7 +5,8 @@ import Torch
 /// A network over LibTorch, made of its graph: forward, backward, running statistics.
 ///
 /// The graph is the one definition of a network. Here its operations run one after another under autograd; a batch
-/// normalisation and the PReLU behind it run as one fused operation. Parameters and buffers carry the graph's names.
+/// normalisation, the PReLU and the convolution behind it run as one operation that keeps only its input for the way back.
+/// Parameters and buffers carry the graph's names.
 ///
 /// Training uses MXNet's conventions: running = momentum · running + (1 − momentum) · batch, biased variance, a `fixGamma`
 /// layer's γ stays 1. Dropout draws from (key, node) alone, so that a step can be repeated: see `dropoutKey`.
@@ -19,17 +20,21 @@ public final class TrainableNetwork: Module {
 
   /// Set while a forward pass is repeated for its backward pass: running statistics then stay as they are.
   var isRecomputing = false
+  /// Where a pass with recomputation is cut.
+  private(set) lazy var segments = Segment.cut(graph, steps)
 
   let steps: [Step]
   let orderedParameters: [NamedTensor]
   let orderedBuffers: [NamedTensor]
 
-  /// One operation, or two that run as one.
+  /// One operation, or two or three that run as one.
   struct Step {
     /// The node whose operation this is.
     let node: Int
     /// The PReLU that is fused behind a batch normalisation.
     let fusedSlope: String?
+    /// The convolution behind a batch normalisation (and its PReLU) that runs with it.
+    let fusedConvolution: Int?
     /// The node whose value this step makes.
     let output: Int
     /// Nodes whose values nothing needs after this step.
@@ -98,37 +103,49 @@ public final class TrainableNetwork: Module {
     for (index, node) in graph.nodes.enumerated() {
       if case .input = node.operation { values[index] = input.to(.float32) }
     }
-    for step in steps {
-      values[step.output] = evaluate(step, values)
-      for index in step.lastUses { values[index] = nil }
-    }
+    run(steps.indices, &values)
     return graph.outputs.map { output in
       guard let value = values[output.node] else { preconditionFailure("output \(output.node) was not computed") }
       return value
     }
   }
 
+  /// Computes some of the steps; values that nothing needs any more are let go.
+  func run(_ range: Range<Int>, _ values: inout [Tensor?]) {
+    for step in steps[range] {
+      values[step.output] = evaluate(step, values)
+      for index in step.lastUses { values[index] = nil }
+    }
+  }
+
   /// The order of execution with fused pairs, and when each value is used last.
-  private static func schedule(_ graph: NetworkGraph) -> [Step] {
+  static func schedule(_ graph: NetworkGraph) -> [Step] {
     let isOutput = Set(graph.outputs.map(\.node))
     var users = [[Int]](repeating: [], count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() { for input in node.inputs { users[input.node].append(index) } }
-    var fusedInto: [Int: Int] = [:]
-    for (index, node) in graph.nodes.enumerated() {
-      guard case .batchNorm(let norm) = node.operation, norm.axis == 1, !isOutput.contains(index),
-        users[index].count == 1, case .prelu(shared: false) = graph.nodes[users[index][0]].operation
-      else { continue }
-      fusedInto[users[index][0]] = index
-    }
-    var steps: [(node: Int, slope: String?, output: Int)] = []
+    /// The one node that takes a value, where the value is not needed otherwise.
+    func onlyUser(_ index: Int) -> Int? { users[index].count == 1 && !isOutput.contains(index) ? users[index][0] : nil }
+    var isFused: Set<Int> = []
+    var steps: [(node: Int, slope: String?, convolution: Int?, output: Int)] = []
     for (index, node) in graph.nodes.enumerated() {
       if case .input = node.operation { continue }
-      if fusedInto[index] != nil { continue }
-      if let activation = users[index].first, fusedInto[activation] == index {
-        steps.append((index, graph.nodes[activation].parameters[0], activation))
-      } else {
-        steps.append((index, nil, index))
+      if isFused.contains(index) { continue }
+      var step: (node: Int, slope: String?, convolution: Int?, output: Int) = (index, nil, nil, index)
+      if case .batchNorm(let norm) = node.operation, norm.axis == 1 {
+        if let next = onlyUser(step.output), case .prelu(shared: false) = graph.nodes[next].operation {
+          step.slope = graph.nodes[next].parameters[0]
+          step.output = next
+          isFused.insert(next)
+        }
+        if let next = onlyUser(step.output), case .convolution(let c) = graph.nodes[next].operation,
+          c.pad.top == c.pad.bottom, c.pad.left == c.pad.right
+        {
+          step.convolution = next
+          step.output = next
+          isFused.insert(next)
+        }
       }
+      steps.append(step)
     }
     var lastStep = [Int](repeating: -1, count: graph.nodes.count)
     for (position, step) in steps.enumerated() {
@@ -138,7 +155,9 @@ public final class TrainableNetwork: Module {
       let last = Set(graph.nodes[step.node].inputs.map(\.node)).filter {
         lastStep[$0] == position && !isOutput.contains($0)
       }
-      return Step(node: step.node, fusedSlope: step.slope, output: step.output, lastUses: last.sorted())
+      return Step(
+        node: step.node, fusedSlope: step.slope, fusedConvolution: step.convolution, output: step.output,
+        lastUses: last.sorted())
     }
   }
 

@@ -46,7 +46,7 @@ struct OperatorCase: Decodable, Sendable, CustomTestStringConvertible {
   static let inputNames = ["data", "other"]
 
   static let all: [OperatorCase] = {
-    ["operations-1.json", "operations-2.json"].flatMap { file in
+    ["operations-1.json", "operations-2.json", "operations-3.json", "operations-transformer.json"].flatMap { file in
       (try? JSONDecoder().decode([OperatorCase].self, from: Data(Fixtures.text(file).utf8))) ?? []
     }
   }()

@@ -38,13 +38,14 @@ let kernelSettings: [CXXSetting] = optimisesDebug ? [.unsafeFlags(["-O3"], .when
 let systemLibraries: [Target] = [
   .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
   .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+  .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 ]
 
 let ground: [Target] = [
   .target(name: "CKernels", cxxSettings: kernelSettings),
   .target(name: "CTorch", dependencies: ["CKernels"], cxxSettings: torchHeaders, linkerSettings: torchLibraries),
   .target(name: "Torch", dependencies: ["CTorch"]),
-  .target(name: "Formats"),
+  .target(name: "Formats", dependencies: ["CZlib"]),
   .target(name: "Imaging", dependencies: ["CTurboJPEG", "CPNG"], swiftSettings: pixelSettings),
   .target(name: "Arguments"),
   .target(name: "EventLog"),
@@ -61,16 +62,24 @@ let firstFloor: [Target] = [
 let domains: [Target] = [
   .target(name: "FaceRecognition", dependencies: ["Inference", "Charts", "Formats", "Imaging", "Jobs"]),
   .target(
+    name: "FaceDetection", dependencies: ["Charts", "Formats", "Imaging", "Inference"], swiftSettings: pixelSettings),
+  .target(
     name: "FaceRecognitionTraining",
     dependencies: [
       "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Arguments", "Jobs",
     ]),
 ]
 
+let top: [Target] = [
+  .target(
+    name: "FaceAnalysis", dependencies: ["FaceDetection", "FaceRecognition", "Formats", "Imaging", "Inference"])
+]
+
 let doors: [Target] = [
   .executableTarget(
     name: "insightface",
     dependencies: [
+      "FaceAnalysis", "FaceDetection",
       "FaceRecognition", "Inference", "SyntheticFaces", "CKernels", "Formats", "Imaging", "Charts", "Arguments", "Jobs",
     ]),
   .executableTarget(
@@ -100,6 +109,10 @@ let tests: [Target] = [
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "CKernels", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Inference", "Formats", "Imaging"]),
+  .testTarget(name: "FaceDetectionTests", dependencies: ["FaceDetection", "Formats", "Imaging", "Inference"]),
+  .testTarget(
+    name: "FaceAnalysisTests",
+    dependencies: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Formats", "Imaging", "Inference"]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",
@@ -112,7 +125,7 @@ let tests: [Target] = [
 let package = Package(
   name: "InsightFace",
   products: [],
-  targets: systemLibraries + ground + firstFloor + domains + doors + benchmark + tests,
+  targets: systemLibraries + ground + firstFloor + domains + top + doors + benchmark + tests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20
 )

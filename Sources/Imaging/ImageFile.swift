@@ -1,39 +1,44 @@
 import Glibc
 
 extension Image {
-  /// Decodes a JPEG or PNG, told apart by their first bytes, not by a name.
+  /// Decodes a JPEG, PNG or WebP, told apart by their first bytes, not by a name.
   ///
   /// - Parameters:
   ///   - bytes: the whole file. Gray becomes RGB; CMYK is converted; alpha is dropped; 16 bits become 8.
   ///   - pixelLimit: the most pixels accepted; checked before memory is taken.
   ///   - allowTruncated: accept a JPEG that ends early or is damaged.
+  ///   - turnsUpright: turn a JPEG as its EXIF orientation says, as photo viewers and OpenCV do.
   /// - Throws: `ImageError` of any kind but `system`.
   public static func decode(
-    _ bytes: UnsafeRawBufferPointer, pixelLimit: Int = Image.defaultPixelLimit, allowTruncated: Bool = false
+    _ bytes: UnsafeRawBufferPointer, pixelLimit: Int = Image.defaultPixelLimit, allowTruncated: Bool = false,
+    turnsUpright: Bool = false
   ) throws(ImageError) -> Image {
     guard bytes.count > 0 else {
       throw ImageError(.empty, message: "the image has no bytes", advice: "replace or drop the image")
     }
     if bytes.count >= 2, bytes[0] == 0xff, bytes[1] == 0xd8 {
-      return try JPEGDecoder().decode(bytes, pixelLimit: pixelLimit, allowTruncated: allowTruncated)
+      let image = try JPEGDecoder().decode(bytes, pixelLimit: pixelLimit, allowTruncated: allowTruncated)
+      return turnsUpright ? image.upright(from: try JPEGHeader(bytes).orientation) : image
     }
     if bytes.count >= 8, bytes.prefix(8).elementsEqual(PNG.signature) {
       return try PNG.decode(bytes, pixelLimit: pixelLimit)
     }
+    if WebP.isWebP(bytes) { return try WebP.decode(bytes, pixelLimit: pixelLimit) }
     let start = bytes.prefix(4).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
     throw ImageError(
-      .unknownFormat, message: "the data begin with \(start), which is neither JPEG nor PNG",
+      .unknownFormat, message: "the data begin with \(start), which is neither JPEG nor PNG nor WebP",
       advice: "convert the image to JPEG or PNG")
   }
 
-  /// Decodes a JPEG or PNG held in an array.
+  /// Decodes a JPEG, PNG or WebP held in an array.
   ///
   /// - Throws: as the other form.
   public static func decode(
-    _ bytes: [UInt8], pixelLimit: Int = Image.defaultPixelLimit, allowTruncated: Bool = false
+    _ bytes: [UInt8], pixelLimit: Int = Image.defaultPixelLimit, allowTruncated: Bool = false,
+    turnsUpright: Bool = false
   ) throws(ImageError) -> Image {
     try bytes.withUnsafeBytesTyped { raw throws(ImageError) in
-      try decode(raw, pixelLimit: pixelLimit, allowTruncated: allowTruncated)
+      try decode(raw, pixelLimit: pixelLimit, allowTruncated: allowTruncated, turnsUpright: turnsUpright)
     }
   }
 
@@ -41,10 +46,11 @@ extension Image {
   ///
   /// - Throws: `ImageError` with the path: `system` when it cannot be read, else as `decode`.
   public static func read(
-    path: String, pixelLimit: Int = Image.defaultPixelLimit, allowTruncated: Bool = false
+    path: String, pixelLimit: Int = Image.defaultPixelLimit, allowTruncated: Bool = false, turnsUpright: Bool = false
   ) throws(ImageError) -> Image {
     do throws(ImageError) {
-      return try decode(readBytes(path: path), pixelLimit: pixelLimit, allowTruncated: allowTruncated)
+      return try decode(
+        readBytes(path: path), pixelLimit: pixelLimit, allowTruncated: allowTruncated, turnsUpright: turnsUpright)
     } catch {
       throw error.located(path: path)
     }

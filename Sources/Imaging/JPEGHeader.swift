@@ -22,6 +22,8 @@ public struct JPEGHeader: Sendable, Equatable {
   public let colourSpace: ColourSpace
   /// Whether the image comes in several scans of rising quality.
   public let isProgressive: Bool
+  /// How the camera was held, from the EXIF segment: 1 where it is absent or says nothing sound.
+  public let orientation: Orientation
   /// Whether an Adobe marker is present; such files store CMYK inverted.
   let hasAdobeMarker: Bool
 
@@ -43,6 +45,7 @@ public struct JPEGHeader: Sendable, Equatable {
       advice: "replace the image; the file was probably cut while being copied")
     var position = 2
     var adobeTransform: UInt8?
+    var orientation = Orientation.upright
     while true {
       guard position + 1 < bytes.count else { throw truncated }
       guard bytes[position] == 0xff else {
@@ -78,6 +81,9 @@ public struct JPEGHeader: Sendable, Equatable {
         bytes[body + 3] == 0x62, bytes[body + 4] == 0x65
       {
         adobeTransform = bytes[body + 11]
+      }
+      if marker == 0xe1, let found = Orientation(exif: UnsafeRawBufferPointer(rebasing: bytes[body..<end])) {
+        orientation = found
       }
       let isFrame = (0xc0...0xcf).contains(marker) && marker != 0xc4 && marker != 0xc8 && marker != 0xcc
       guard isFrame else {
@@ -133,6 +139,7 @@ public struct JPEGHeader: Sendable, Equatable {
       self.height = height
       isProgressive = marker == 0xc2
       hasAdobeMarker = adobeTransform != nil
+      self.orientation = orientation
       return
     }
   }

@@ -9,6 +9,9 @@ public enum ImageLibraries {
     return "\(number / 10000).\(number / 100 % 100).\(number % 100)"
   }
 
+  /// The version of libwebp, "1.2.4"; nil where it is not installed, and WebP cannot be read.
+  public static var webP: String? { WebP.version }
+
   /// The version of libjpeg-turbo with its build, "2.1.5 (build 20230203)"; nil where the library does not tell it.
   ///
   /// TurboJPEG has no function for it before version 3, but its messages hold it, and the process' own map says which file

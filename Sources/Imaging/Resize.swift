@@ -18,9 +18,45 @@ extension Image {
   ) throws(ImageError) -> Image {
     let count = try Image.checkedCount(width: newWidth, height: newHeight)
     if newWidth == width, newHeight == height { return self }
-    if interpolation == .bilinear, width == 2 * newWidth, height == 2 * newHeight { return halved() }
-    let columns = Taps(source: width, target: newWidth, interpolation, clampsWeights: true)
-    let rows = Taps(source: height, target: newHeight, interpolation, clampsWeights: false)
+    if interpolation == .bilinear, width == 2 * newWidth, height == 2 * newHeight { return halved(newWidth, newHeight) }
+    let columns = Taps(
+      source: width, target: newWidth, step: 1 / (Double(newWidth) / Double(width)), interpolation, clampsWeights: true)
+    let rows = Taps(
+      source: height, target: newHeight, step: 1 / (Double(newHeight) / Double(height)), interpolation,
+      clampsWeights: false)
+    return resampled(count, newWidth, newHeight, columns, rows, interpolation)
+  }
+
+  /// The image scaled by a factor, sides rounded to the nearest even: OpenCV's `resize` with `fx` and `fy` in place of a
+  /// size, where one pixel of the result stands for exactly 1 / factor pixels of the source.
+  ///
+  /// - Throws: `ImageError`: `sizeMismatch` for a factor that is not positive and finite or leaves no pixel, `tooLarge`.
+  public func resized(
+    by factor: Double, interpolation: Interpolation = .bilinear
+  ) throws(ImageError) -> Image {
+    let columnCount = (Double(width) * factor).rounded(.toNearestOrEven)
+    let rowCount = (Double(height) * factor).rounded(.toNearestOrEven)
+    guard factor > 0, columnCount >= 1, rowCount >= 1 else {
+      throw ImageError(
+        .sizeMismatch, message: "an image of \(width)×\(height) cannot be scaled by \(factor)",
+        advice: "use a positive factor that leaves at least one pixel")
+    }
+    guard columnCount <= Double(Image.defaultPixelLimit), rowCount <= Double(Image.defaultPixelLimit) else {
+      throw ImageError(
+        .tooLarge, message: "an image of \(width)×\(height) scaled by \(factor) is too large", advice: "use less")
+    }
+    let (newWidth, newHeight) = (Int(columnCount), Int(rowCount))
+    let count = try Image.checkedCount(width: newWidth, height: newHeight)
+    if factor == 1 { return self }
+    if interpolation == .bilinear, factor == 0.5 { return halved(newWidth, newHeight) }
+    let columns = Taps(source: width, target: newWidth, step: 1 / factor, interpolation, clampsWeights: true)
+    let rows = Taps(source: height, target: newHeight, step: 1 / factor, interpolation, clampsWeights: false)
+    return resampled(count, newWidth, newHeight, columns, rows, interpolation)
+  }
+
+  private func resampled(
+    _ count: Int, _ newWidth: Int, _ newHeight: Int, _ columns: Taps, _ rows: Taps, _ interpolation: Interpolation
+  ) -> Image {
     let taps = interpolation == .bilinear ? 2 : 4
     let rowLength = 3 * newWidth
     let result = [UInt8](unsafeUninitializedCapacity: count) { output, initialized in
@@ -161,9 +197,8 @@ extension Image {
     }
   }
 
-  private func halved() -> Image {
-    let newWidth = width / 2
-    let newHeight = height / 2
+  /// The 2×2 average; an odd last column or row, where the result has one for it, averages what there is.
+  private func halved(_ newWidth: Int, _ newHeight: Int) -> Image {
     let count = 3 * newWidth * newHeight
     let result = [UInt8](unsafeUninitializedCapacity: count) { output, initialized in
       pixels.withUnsafeBufferPointer { source in
@@ -171,6 +206,12 @@ extension Image {
           for x in 0..<newWidth {
             for channel in 0..<3 {
               let index = 3 * (2 * y * width + 2 * x) + channel
+              guard 2 * x + 1 < width, 2 * y + 1 < height else {
+                let across = 2 * x + 1 < width ? index + 3 : 2 * y + 1 < height ? index + 3 * width : index
+                let mean = Float(UInt32(source[index]) + UInt32(source[across])) / 2
+                output[3 * (y * newWidth + x) + channel] = UInt8(mean.rounded(.toNearestOrEven))
+                continue
+              }
               let below = index + 3 * width
               let sum =
                 UInt32(source[index]) + UInt32(source[index + 3]) + UInt32(source[below]) + UInt32(source[below + 3])
@@ -213,10 +254,9 @@ private struct Taps {
   var index: [Int] = []
   var weight: [Int32] = []
 
-  init(source: Int, target: Int, _ interpolation: Interpolation, clampsWeights: Bool) {
-    let scale = 1 / (Double(target) / Double(source))
+  init(source: Int, target: Int, step: Double, _ interpolation: Interpolation, clampsWeights: Bool) {
     for position in 0..<target {
-      var fraction = Float((Double(position) + 0.5) * scale - 0.5)
+      var fraction = Float((Double(position) + 0.5) * step - 0.5)
       var start = Int(fraction.rounded(.down))
       fraction -= Float(start)
       switch interpolation {

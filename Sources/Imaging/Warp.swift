@@ -86,10 +86,19 @@ public enum FaceTemplate {
   /// Multiples of 112 scale it; multiples of 128 scale it and shift it by 8 pixels in 128, as InsightFace does.
   /// - Throws: `ImageError` of kind `sizeMismatch` for another size.
   public static func arcFace(size: Int) throws(ImageError) -> [Point] {
+    try arcFace(width: size, height: size)
+  }
+
+  /// The template for a crop of 96×112, which lacks the shift of 8 pixels to the right, or for a square one.
+  ///
+  /// - Throws: `ImageError` of kind `sizeMismatch` for another size.
+  public static func arcFace(width: Int, height: Int) throws(ImageError) -> [Point] {
+    if width == 96, height == 112 { return arcFace112.map { Point($0.x - 8, $0.y) } }
+    let size = width == height ? width : 0
     guard size > 0, size % 112 == 0 || size % 128 == 0 else {
       throw ImageError(
-        .sizeMismatch, message: "there is no face template for \(size)×\(size)",
-        advice: "use a multiple of 112 or of 128")
+        .sizeMismatch, message: "there is no face template for \(width)×\(height)",
+        advice: "use a square of a multiple of 112 or of 128, or 96×112")
     }
     let scale = size % 112 == 0 ? Double(size) / 112 : Double(size) / 128
     let shift = size % 112 == 0 ? 0 : 8 * scale
@@ -103,18 +112,33 @@ extension Image {
   /// - Parameters:
   ///   - landmarks: left eye, right eye, nose tip, left and right mouth corner, in pixels of this image.
   ///   - size: side of the crop, a multiple of 112 or of 128.
+  ///   - border: what lies outside of the image.
   /// - Throws: `ImageError` of kind `sizeMismatch` for other than five finite, distinct points or another size.
-  public func alignedFace(landmarks: [Point], size: Int = 112) throws(ImageError) -> Image {
-    let transform = try SimilarityTransform(from: landmarks, to: FaceTemplate.arcFace(size: size))
-    return try warped(transform, width: size, height: size)
+  public func alignedFace(
+    landmarks: [Point], size: Int = 112, border: Border = .constant(.black)
+  ) throws(ImageError) -> Image {
+    try alignedFace(landmarks: landmarks, width: size, height: size, border: border)
   }
 
-  /// The image under a similarity transform (`cv2.warpAffine`: bilinear, border value 0, coordinates rounded to 1/32 pixel).
+  /// The aligned crop of a face at a size that the template has: a square, or 96×112.
   ///
-  /// - Parameter transform: from this image's pixels to those of the result.
+  /// - Throws: as the other form.
+  public func alignedFace(
+    landmarks: [Point], width newWidth: Int, height newHeight: Int, border: Border = .constant(.black)
+  ) throws(ImageError) -> Image {
+    let transform = try SimilarityTransform(
+      from: landmarks, to: FaceTemplate.arcFace(width: newWidth, height: newHeight))
+    return try warped(transform, width: newWidth, height: newHeight, border: border)
+  }
+
+  /// The image under a similarity transform (`cv2.warpAffine`: bilinear, coordinates rounded to 1/32 pixel).
+  ///
+  /// - Parameters:
+  ///   - transform: from this image's pixels to those of the result.
+  ///   - border: what lies outside of the image.
   /// - Throws: `ImageError`: `sizeMismatch` for a transform that cannot be inverted or a side below 1, `tooLarge`.
   public func warped(
-    _ transform: SimilarityTransform, width newWidth: Int, height newHeight: Int
+    _ transform: SimilarityTransform, width newWidth: Int, height newHeight: Int, border: Border = .constant(.black)
   ) throws(ImageError) -> Image {
     let count = try Image.checkedCount(width: newWidth, height: newHeight)
     guard let inverse = transform.inverse, inverse.tx.isFinite, inverse.ty.isFinite else {
@@ -132,7 +156,8 @@ extension Image {
             let fineX = (rowX + columnsX[x]) >> 5
             let fineY = (rowY + columnsY[x]) >> 5
             let target = 3 * (y * newWidth + x)
-            sample(source, fineX >> 5, fineY >> 5, Int32(fineX & 31), Int32(fineY & 31), output, target)
+            sample(
+              source, fineX >> 5, fineY >> 5, Int32(fineX & 31), Int32(fineY & 31), border, output, target)
           }
         }
       }
@@ -144,7 +169,7 @@ extension Image {
   @inline(__always)
   private func sample(
     _ source: UnsafeBufferPointer<UInt8>, _ x: Int, _ y: Int, _ fractionX: Int32, _ fractionY: Int32,
-    _ output: UnsafeMutableBufferPointer<UInt8>, _ target: Int
+    _ border: Border, _ output: UnsafeMutableBufferPointer<UInt8>, _ target: Int
   ) {
     let weights = (
       (32 - fractionX) * (32 - fractionY), fractionX * (32 - fractionY), (32 - fractionX) * fractionY,
@@ -160,18 +185,25 @@ extension Image {
       }
       return
     }
+    let (left, right) = (border.position(x, width), border.position(x + 1, width))
+    let (above, under) = (border.position(y, height), border.position(y + 1, height))
     for channel in 0..<3 {
-      var sum: Int32 = 0
-      if y >= 0, y < height {
-        if x >= 0, x < width { sum += weights.0 * Int32(source[3 * (y * width + x) + channel]) }
-        if x >= -1, x < width - 1 { sum += weights.1 * Int32(source[3 * (y * width + x + 1) + channel]) }
-      }
-      if y >= -1, y < height - 1 {
-        if x >= 0, x < width { sum += weights.2 * Int32(source[3 * ((y + 1) * width + x) + channel]) }
-        if x >= -1, x < width - 1 { sum += weights.3 * Int32(source[3 * ((y + 1) * width + x + 1) + channel]) }
-      }
+      var sum = weights.0 * value(source, left, above, channel, border)
+      sum += weights.1 * value(source, right, above, channel, border)
+      sum += weights.2 * value(source, left, under, channel, border)
+      sum += weights.3 * value(source, right, under, channel, border)
       output[target + channel] = UInt8(truncatingIfNeeded: (sum + 512) >> 10)
     }
+  }
+
+  /// A channel of the pixel in a column and row that `Border.position` gave; negative ones are outside.
+  @inline(__always)
+  private func value(
+    _ source: UnsafeBufferPointer<UInt8>, _ x: Int, _ y: Int, _ channel: Int, _ border: Border
+  ) -> Int32 {
+    if x >= 0, y >= 0 { return Int32(source[3 * (y * width + x) + channel]) }
+    guard case .constant(let colour) = border else { return 0 }
+    return Int32(channel == 0 ? colour.red : channel == 1 ? colour.green : colour.blue)
   }
 
   /// Rounded to the nearest even, saturated to 32 bits as OpenCV's fixed-point coordinates are.

@@ -38,6 +38,7 @@ struct DoctorCommand: Command {
     line("built with", "Swift \(swiftVersion)")
     line("libjpeg-turbo", ImageLibraries.jpegTurbo ?? "of unknown version")
     line("libpng", ImageLibraries.png)
+    line("libwebp", ImageLibraries.webP ?? "absent: WebP is not read; install it (Debian: libwebp7)")
   }
 
   private func tellMachine() {

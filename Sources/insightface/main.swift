@@ -17,6 +17,8 @@ let tool = CommandLineTool(
     verify,
     .forwarded(
       trainingCommand("quickstart", "Make faces, train MobileFaceNet + ArcFace on them, verify on people held out")),
+    .command(DetectCommand.self), .command(AlignCommand.self), .command(EmbedCommand.self),
+    .command(CompareCommand.self),
     .group(
       CommandGroup(
         name: "dataset", summary: "Make, inspect and check data sets",

@@ -42,7 +42,7 @@ public struct NaiveExecutor: Sendable {
   /// Larger tensors are refused: half a gibibyte in double precision.
   static let maximumElements = 1 << 26
 
-  private let graph: NetworkGraph
+  let graph: NetworkGraph
   private let parameters: [String: [Double]]
 
   /// Prepares a network.

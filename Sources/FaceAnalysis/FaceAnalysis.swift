@@ -1,0 +1,114 @@
+import FaceDetection
+import FaceRecognition
+import Imaging
+import Inference
+
+/// A face of a photo, from its place to its identity.
+public struct Face: Sendable, Equatable {
+  /// Where it is, in pixels of the photo.
+  public var box: BoundingBox
+  /// How sure the detector is, 0…1.
+  public var score: Float
+  /// Left eye, right eye, nose tip, left and right mouth corner as seen in the photo.
+  public var landmarks: [Point]
+  /// The face turned and scaled to the template; nil where the landmarks do not allow it.
+  public var crop: Image?
+  /// What tells people apart, of Euclidean length 1; empty without an embedder or a crop.
+  public var embedding: [Float]
+
+  /// Cosine similarity to another face; nil where either has no embedding.
+  public func similarity(_ other: Face) -> FaceSimilarity? { FaceSimilarity(embedding, other.embedding) }
+}
+
+/// Finds faces in photos, aligns them and computes their embeddings: load once, use from any thread.
+///
+/// ```swift
+/// let analysis = try FaceAnalysis.load(detector: "models/mnet.25", recognizer: "models/y1/model")
+/// for face in try analysis.faces(in: Image.read(path: "photo.jpg", turnsUpright: true)) {
+///   print(face.box, face.score, face.embedding.count)
+/// }
+/// ```
+///
+/// Memory is bounded by `detection.pixelLimit`, whatever the sizes that come.
+public struct FaceAnalysis: Sendable {
+  /// Finds the faces.
+  public var detector: FaceDetector
+  /// Computes the embeddings; nil finds and aligns only.
+  public var embedder: FaceEmbedder?
+  /// How faces are looked for.
+  public var detection: DetectionOptions
+  /// Width and height of the crops where there is no embedder.
+  public var cropSize = (width: 112, height: 112)
+
+  /// An analysis of its parts.
+  public init(
+    detector: FaceDetector, embedder: FaceEmbedder? = nil, detection: DetectionOptions = DetectionOptions()
+  ) {
+    self.detector = detector
+    self.embedder = embedder
+    self.detection = detection
+    if let preprocessing = embedder?.preprocessing { cropSize = (preprocessing.width, preprocessing.height) }
+  }
+
+  /// Loads both networks; `PREFIX` or `PREFIX,EPOCH` of MXNet checkpoints.
+  ///
+  /// - Throws: `FaceAnalysisError`.
+  public static func load(
+    detector: String, recognizer: String? = nil, detection: DetectionOptions = DetectionOptions()
+  ) throws(FaceAnalysisError) -> FaceAnalysis {
+    var embedder: FaceEmbedder?
+    if let recognizer { embedder = try FaceEmbedder.load(recognizer) }
+    return FaceAnalysis(detector: try FaceDetector.load(detector), embedder: embedder, detection: detection)
+  }
+
+  /// The faces of a photo, the surest first.
+  ///
+  /// - Throws: `FaceAnalysisError`.
+  public func faces(in image: Image) throws(FaceAnalysisError) -> [Face] {
+    try faces(in: [image])[0]
+  }
+
+  /// The faces of each photo; photos of one size, and the crops of all, go through the networks together.
+  ///
+  /// - Throws: `FaceAnalysisError`.
+  public func faces(in images: [Image]) throws(FaceAnalysisError) -> [[Face]] {
+    let detections: [[Detection]]
+    do throws(DetectionError) {
+      detections = try detector.detect(images, options: detection)
+    } catch {
+      throw .detection(error)
+    }
+    var result: [[Face]] = []
+    for (image, list) in zip(images, detections) {
+      result.append(
+        list.map { detection in
+          Face(
+            box: detection.box, score: detection.score, landmarks: detection.landmarks,
+            crop: crop(image, detection.landmarks), embedding: [])
+        })
+    }
+    guard let embedder else { return result }
+    var places: [(image: Int, face: Int)] = []
+    var crops: [Image] = []
+    for (image, list) in result.enumerated() {
+      for (index, face) in list.enumerated() {
+        guard let crop = face.crop else { continue }
+        places.append((image, index))
+        crops.append(crop)
+      }
+    }
+    do throws(GraphError) {
+      for (place, embedding) in zip(places, try embedder.embeddings(crops)) {
+        result[place.image][place.face].embedding = embedding
+      }
+    } catch {
+      throw .network(error)
+    }
+    return result
+  }
+
+  /// Landmarks that coincide give no crop: such a face is no face.
+  private func crop(_ image: Image, _ landmarks: [Point]) -> Image? {
+    try? image.alignedFace(landmarks: landmarks, width: cropSize.width, height: cropSize.height)
+  }
+}

@@ -1,0 +1,174 @@
+import FaceDetection
+import FaceRecognition
+import Formats
+import Foundation
+import Imaging
+import Inference
+import Testing
+
+@testable import FaceAnalysis
+
+/// A detector's network that finds one face wherever it is told, whatever the photo.
+struct FixedFaces: GraphRunner {
+  /// Columns and rows of stride 8 at which a face of 32 pixels is.
+  var places: [(x: Int, y: Int)]
+  var outputNames: [String] { [] }
+
+  func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor] {
+    let (count, height, width) = (input.shape[0], input.shape[2], input.shape[3])
+    var outputs: [FloatTensor] = []
+    for stride in [32, 16, 8] {
+      let (rows, columns) = ((height + stride - 1) / stride, (width + stride - 1) / stride)
+      let plane = rows * columns
+      var scores = [Float](repeating: 0, count: count * 4 * plane)
+      var landmarks = [Float](repeating: 0, count: count * 20 * plane)
+      for image in 0..<count {
+        for (index, place) in places.enumerated() where stride == 8 && place.x < columns && place.y < rows {
+          let position = place.y * columns + place.x
+          scores[(image * 4 + 2) * plane + position] = 0.9 - 0.1 * Float(index)
+          let offsets: [Float] = [-0.25, -0.2, 0.25, -0.2, 0, 0, -0.2, 0.25, 0.2, 0.25]
+          for (component, offset) in offsets.enumerated() {
+            landmarks[(image * 20 + component) * plane + position] = offset
+          }
+        }
+      }
+      outputs.append(try FloatTensor(shape: [count, 4, rows, columns], elements: scores))
+      outputs.append(
+        try FloatTensor(
+          shape: [count, 8, rows, columns], elements: [Float](repeating: 0, count: count * 8 * plane)))
+      outputs.append(try FloatTensor(shape: [count, 20, rows, columns], elements: landmarks))
+    }
+    return outputs
+  }
+}
+
+/// An embedder's network: the mean of each channel.
+struct MeanColour: GraphRunner {
+  var outputNames: [String] { ["mean"] }
+
+  func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor] {
+    let plane = input.shape[2] * input.shape[3]
+    let means = (0..<input.shape[0] * 3).map { index in
+      input.elements[index * plane..<(index + 1) * plane].reduce(0, +) / Float(plane)
+    }
+    return [try FloatTensor(shape: [input.shape[0], 3], elements: means)]
+  }
+}
+
+@Suite struct FaceAnalysisTests {
+  static func analysis(_ places: [(x: Int, y: Int)], embeds: Bool = true) -> FaceAnalysis {
+    FaceAnalysis(
+      detector: FaceDetector(runner: FixedFaces(places: places), configuration: .reference()),
+      embedder: embeds
+        ? FaceEmbedder(runner: MeanColour(), preprocessing: .insideGraph(embeddingLength: 3)) : nil)
+  }
+
+  @Test func facesGoFromPhotoToEmbedding() throws {
+    // Red on the left, green on the right.
+    var photo = try Image(width: 160, height: 80, fill: Colour(200, 0, 0))
+    photo.fillRectangle(Rectangle(x: 80, y: 0, width: 80, height: 80), Colour(0, 200, 0))
+    let faces = try Self.analysis([(4, 4), (15, 4)]).faces(in: photo)
+    try #require(faces.count == 2)
+    #expect(faces[0].score == 0.9 && faces[0].box.width == 31 && faces[0].landmarks.count == 5)
+    #expect(faces.allSatisfy { $0.crop?.width == 112 && $0.crop?.height == 112 })
+    #expect(abs(faces[0].embedding[0] - 1) < 1e-3 && abs(faces[1].embedding[1] - 1) < 1e-3)
+    #expect(try #require(faces[0].similarity(faces[1])).cosine < 0.1)
+    let same = try #require(faces[0].similarity(faces[0]))
+    #expect(abs(same.cosine - 1) < 1e-6 && same.squaredDistance < 1e-6)
+    let batch = try Self.analysis([(4, 4), (15, 4)]).faces(in: [photo, try Image(width: 40, height: 30), photo])
+    #expect(batch[0] == faces && batch[2] == faces && batch[1].isEmpty)
+  }
+
+  @Test func withoutAnEmbedderFacesAreAlignedOnly() throws {
+    var analysis = Self.analysis([(4, 4)], embeds: false)
+    analysis.cropSize = (96, 112)
+    let face = try #require(try analysis.faces(in: Image(width: 80, height: 80)).first)
+    #expect(face.embedding.isEmpty && face.crop?.width == 96)
+    #expect(face.similarity(face) == nil)
+    #expect(try analysis.faces(in: [Image]()).isEmpty)
+  }
+
+  @Test func threadsShareAnAnalysis() throws {
+    let analysis = Self.analysis([(4, 4)])
+    let photo = try Image(width: 90, height: 80, fill: Colour(10, 200, 30))
+    let expected = try analysis.faces(in: photo)
+    nonisolated(unsafe) var results = [[Face]](repeating: [], count: 8)
+    let lock = NSLock()
+    DispatchQueue.concurrentPerform(iterations: 8) { index in
+      let faces = (try? analysis.faces(in: photo)) ?? []
+      lock.withLock { results[index] = faces }
+    }
+    #expect(results.allSatisfy { $0 == expected })
+  }
+
+  @Test func jsonIsReadByOthers() throws {
+    let face = try #require(try Self.analysis([(4, 4)]).faces(in: Image(width: 80, height: 80, fill: .white)).first)
+    let value = try #require(
+      try JSONSerialization.jsonObject(with: Data(face.json.utf8)) as? [String: Any])
+    #expect((value["box"] as? [Double])?.count == 4)
+    #expect((value["landmarks"] as? [[Double]])?.count == 5)
+    #expect((value["embedding"] as? [Double])?.count == 3)
+    let text = "quote \" back \\ line \n tab \t bell \u{7} ü 顔"
+    let decoded = try JSONDecoder().decode([String].self, from: Data("[\(JSONText.string(text))]".utf8))
+    #expect(decoded == [text])
+  }
+
+  @Test func photosAreListedBelowFolders() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/b/c")
+    try makeFolders(folder + "/empty")
+    for name in ["a.JPG", "b/c/x.webp", "b/y.png", "b/note.txt"] {
+      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
+    }
+    let list = try PhotoList([folder + "/"]).photos
+    #expect(list.map(\.relativePath) == ["a.JPG", "b/c/x.webp", "b/y.png"])
+    #expect(list[1].stem == "b/c/x" && list[1].path == folder + "/b/c/x.webp")
+    #expect(try PhotoList([folder + "/b/note.txt"]).photos.count == 1)
+    #expect(throws: FormatError.self) { try PhotoList([folder + "/empty"]) }
+    #expect(throws: FormatError.self) { try PhotoList([folder + "/nothing"]) }
+  }
+
+  @Test func wrongModelsAreErrors() {
+    #expect(NetworkLocation("a/b,12").parametersPath == "a/b-0012.params")
+    #expect(NetworkLocation("a,b").prefix == "a,b" && NetworkLocation("a,-1").prefix == "a,-1")
+    #expect(throws: FaceAnalysisError.self) { try FaceDetector.load("/nowhere/model") }
+    #expect(throws: FaceAnalysisError.self) { try FaceEmbedder.load("/nowhere/model,3") }
+  }
+
+  static var dataFolder: String {
+    var url = URL(fileURLWithPath: #filePath)
+    for _ in 0..<3 { url.deleteLastPathComponent() }
+    return ProcessInfo.processInfo.environment["INSIGHTFACE_TEST_DATA"]
+      ?? url.appendingPathComponent("../shared/data").standardized.path
+  }
+
+  static var hasData: Bool { FileManager.default.fileExists(atPath: dataFolder + "/retinaface-mnet25") }
+  static var isSlow: Bool { ProcessInfo.processInfo.environment["INSIGHTFACE_SLOW_TESTS"] == "1" }
+
+  @Test(.enabled(if: hasData && isSlow, "slow, or no checkpoints"))
+  func originalWeightsTellPeopleApart() throws {
+    let root = Self.dataFolder
+    let analysis = try FaceAnalysis.load(
+      detector: root + "/retinaface-mnet25/mnet.25", recognizer: root + "/mobilefacenet-y1/model",
+      detection: DetectionOptions(selection: .central(1)))
+    let text = try String(contentsOfFile: root + "/lfw-photos/pairs.txt", encoding: .utf8)
+    // A line of three fields names two photos of one person, one of four two people.
+    let lines = text.split(separator: "\n").map { $0.split(whereSeparator: \.isWhitespace).map(String.init) }
+    let same = lines.filter { $0.count == 3 }.prefix(3)
+    let different = lines.filter { $0.count == 4 }.prefix(3)
+    func embedding(_ name: String, _ number: String) throws -> [Float] {
+      let digits = String(repeating: "0", count: max(0, 4 - number.count)) + number
+      let image = try Image.read(path: "\(root)/lfw-photos/\(name)/\(name)_\(digits).jpg", turnsUpright: true)
+      return try #require(try analysis.faces(in: image).first).embedding
+    }
+    for line in same {
+      let pair = (try embedding(line[0], line[1]), try embedding(line[0], line[2]))
+      #expect(try #require(FaceSimilarity(pair.0, pair.1)).cosine > 0.35)
+    }
+    for line in different {
+      let pair = (try embedding(line[0], line[1]), try embedding(line[2], line[3]))
+      #expect(try #require(FaceSimilarity(pair.0, pair.1)).cosine < 0.3)
+    }
+  }
+}

@@ -13,6 +13,8 @@ import Torch
     let labels: [Int64]
     let gradients: [String]
     let statistics: [String]
+    /// How far PyTorch's float32 gradients are from its float64 ones, where that matters.
+    let noise: [String: Double]?
   }
 
   struct Architecture: Decodable {
@@ -135,7 +137,7 @@ import Torch
       let gradient = try #require(network.tensors[key]?.grad, "\(key)")
       let error = Hashed.error(key, thinned(gradient.floats), golden: values[position..<position + 41])
       worst = max(worst, error)
-      #expect(error < 1e-3, "\(name): gradient of \(key)")
+      #expect(error < max(1e-3, 5 * (golden.noise?[key] ?? 0)), "\(name): gradient of \(key)")
       position += 41
     }
     print("\(name): evaluation \(evaluationError), training \(trainingError), gradient \(worst)")

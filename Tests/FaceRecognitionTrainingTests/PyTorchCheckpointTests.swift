@@ -38,6 +38,14 @@ import Torch
       #expect(read.tensors[parameter.name]?.floats == parameter.tensor.floats, "\(parameter.name)")
     }
     #expect(throws: (any Error).self) { try Checkpoint(location, network: .iresnet18) }
+    // With leave, the part that fits: mbf_large has some layers of the same shape.
+    let larger = try TrainableNetwork(RecognitionNetwork.mbfLarge.graph())
+    let part = try Checkpoint(location, network: .mbfLarge, allowsMissing: true)
+    let report = try larger.load(part, allowMissing: true)
+    #expect(report.loaded > 20 && !report.isComplete)
+    #expect(throws: ConfigurationError.self) { try larger.load(part) }
+    #expect(
+      larger.tensors["features.layers.2.weight"]?.floats == network.tensors["features.layers.2.weight"]?.floats)
   }
 
   @Test func learnedTokenSurvivesTheSymbol() throws {

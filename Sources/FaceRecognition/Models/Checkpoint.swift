@@ -73,11 +73,15 @@ public struct Checkpoint: Sendable {
 
   /// Reads symbol and parameters, or the state dictionary of a network of arcface_torch.
   ///
-  /// - Parameter network: whose state dictionary it is; nil recognises it by the names and shapes of its parameters.
-  public init(_ location: CheckpointLocation, network: RecognitionNetwork? = nil) throws {
+  /// - Parameters:
+  ///   - network: whose state dictionary it is; nil recognises it by the names and shapes of its parameters.
+  ///   - allowsMissing: whether a state dictionary may fit the network named in part only.
+  public init(
+    _ location: CheckpointLocation, network: RecognitionNetwork? = nil, allowsMissing: Bool = false
+  ) throws {
     self.location = location
     if location.isPyTorch {
-      graph = try RecognitionNetwork.graph(of: try PyTorchFile(path: location.prefix), as: network)
+      graph = try RecognitionNetwork.graph(of: try PyTorchFile(path: location.prefix), as: network, allowsMissing: allowsMissing)
       others = [:]
       return
     }

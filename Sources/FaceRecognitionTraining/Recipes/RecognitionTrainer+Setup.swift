@@ -127,7 +127,8 @@ extension RecognitionTrainer {
   ) throws {
     let location = CheckpointLocation(c.string("pretrained"), epoch: c.int("pretrained_epoch"))
     log.out("loading \(location.prefix) \(location.epoch)")
-    let checkpoint = try Checkpoint(location, network: location.isPyTorch ? Self.network(c) : nil)
+    let checkpoint = try Checkpoint(
+      location, network: location.isPyTorch ? Self.network(c) : nil, allowsMissing: options.allowMissing)
     let report = try network.load(checkpoint, allowMissing: true)
     guard report.isComplete || options.allowMissing else {
       throw ConfigurationError(

@@ -42,9 +42,12 @@ extension RecognitionNetwork {
   /// - Parameters:
   ///   - file: a state dictionary.
   ///   - network: which network it belongs to; nil recognises it by the names and shapes of its parameters.
+  ///   - allowsMissing: whether the named network may get the part that fits, and go without the other weights.
   /// - Throws: `FormatError`: `.mismatch` where no network of arcface_torch has these parameters, or as the file reads;
   ///   `GraphError` where the parameters do not fit the network named. The error proposes the network that they fit.
-  public static func graph(of file: PyTorchFile, as network: RecognitionNetwork? = nil) throws -> NetworkGraph {
+  public static func graph(
+    of file: PyTorchFile, as network: RecognitionNetwork? = nil, allowsMissing: Bool = false
+  ) throws -> NetworkGraph {
     guard let network = network ?? recognised(by: file.tensors).first else {
       let names = file.tensors.prefix(3).map(\.name).joined(separator: ", ")
       throw FormatError(
@@ -57,7 +60,13 @@ extension RecognitionNetwork {
         .mismatch, "\(network.rawValue) has no PyTorch checkpoints", path: file.path, advice: "choose one of \(names)")
     }
     let shapes = Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, $0.shape) })
-    let graph = try network.graph(network.settings(for: shapes) ?? network.defaultSettings)
+    var graph = try network.graph(network.settings(for: shapes) ?? network.defaultSettings)
+    if allowsMissing {
+      var tensors: [(name: String, tensor: StoredTensor)] = []
+      for description in file.tensors { tensors.append((description.name, try file.tensor(named: description.name))) }
+      graph.weights = try graph.matchStateDictionary(tensors).weights
+      return graph
+    }
     do {
       return try graph.loading(file)
     } catch let error as GraphError {

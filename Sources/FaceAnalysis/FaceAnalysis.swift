@@ -35,6 +35,8 @@ public struct FaceAnalysis: Sendable {
   public var detector: FaceDetector
   /// Computes the embeddings; nil finds and aligns only.
   public var embedder: FaceEmbedder?
+  /// Whether each face is looked at mirrored too and both embeddings are added, as the reference's verification does.
+  public var embedsMirrored = false
   /// How faces are looked for.
   public var detection: DetectionOptions
   /// Width and height of the crops where there is no embedder.
@@ -47,7 +49,7 @@ public struct FaceAnalysis: Sendable {
     self.detector = detector
     self.embedder = embedder
     self.detection = detection
-    if let preprocessing = embedder?.preprocessing { cropSize = (preprocessing.width, preprocessing.height) }
+    if let embedder { cropSize = (embedder.width, embedder.height) }
   }
 
   /// Loads both networks; `PREFIX` or `PREFIX,EPOCH` of MXNet checkpoints.
@@ -98,7 +100,13 @@ public struct FaceAnalysis: Sendable {
       }
     }
     do throws(GraphError) {
-      for (place, embedding) in zip(places, try embedder.embeddings(crops)) {
+      let embeddings = try embedder.embed(
+        images: crops, mirror: embedsMirrored ? .sum : .none, isNormalised: true)
+      for (place, embedding) in zip(places, embeddings) {
+        guard embedding.allSatisfy(\.isFinite) else {
+          throw GraphError(
+            .invalid, message: "an embedding is not finite", advice: "the network's weights are damaged or untrained")
+        }
         result[place.image][place.face].embedding = embedding
       }
     } catch {

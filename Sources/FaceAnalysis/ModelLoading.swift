@@ -84,16 +84,23 @@ extension FaceDetector {
 }
 
 extension FaceEmbedder {
-  /// An embedder from a checkpoint of a recognition network (`PREFIX` or `PREFIX,EPOCH`).
+  /// An embedder from a file of any format, told by content: `PREFIX` or `PREFIX,EPOCH` of MXNet (by default 0), ONNX,
+  /// safetensors of this project, a `.pt` of arcface_torch.
   ///
-  /// A checkpoint that does not tell its preprocessing is taken as the reference's: RGB, 112×112, scaled by the network.
-  ///
+  /// - Parameter preprocessing: what is done to the pixels, for files that do not tell.
   /// - Throws: `FaceAnalysisError`.
-  public static func load(_ model: String, mirrors: Bool = false) throws(FaceAnalysisError) -> FaceEmbedder {
-    let graph = try NetworkLocation(model).graph(height: 112, width: 112)
+  public static func load(
+    _ model: String, preprocessing: PreprocessingChoice? = nil
+  ) throws(FaceAnalysisError) -> FaceEmbedder {
+    let file: ModelFile
+    do throws(FormatError) {
+      file = try ModelFile(
+        reading: model, options: .init(preprocessing: preprocessing, readPyTorch: RecognitionNetwork.readPyTorch))
+    } catch {
+      throw .file(error)
+    }
     do throws(GraphError) {
-      let preprocessing = graph.preprocessing ?? .insideGraph(embeddingLength: nil)
-      return FaceEmbedder(runner: try graph.makeRunner(), preprocessing: preprocessing, mirrors: mirrors)
+      return try FaceEmbedder(file.graph)
     } catch {
       throw .network(error)
     }

@@ -1,5 +1,5 @@
 /// A tensor of 32-bit floats in C order, as networks take and give it.
-public struct FloatTensor: Sendable, Equatable {
+public struct FloatTensor: Sendable, Hashable {
   /// Dimensions, outermost first.
   public let shape: [Int]
   /// Elements in C order.
@@ -20,6 +20,10 @@ public struct FloatTensor: Sendable, Equatable {
     guard count == elements.count else {
       throw GraphError(.shape, message: "a tensor of shape \(shape) has \(count) elements, not \(elements.count)")
     }
+    self.init(checked: shape, elements)
+  }
+
+  init(checked shape: [Int], _ elements: [Float]) {
     self.shape = shape
     self.elements = elements
   }
@@ -36,6 +40,11 @@ public protocol GraphRunner: Sendable {
   /// - Returns: the network's outputs in order.
   /// - Throws: `GraphError` where the shape does not fit or a tensor would be too large.
   func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor]
+}
+
+extension InferencePlan: GraphRunner {
+  /// The names of the network's outputs.
+  public var outputNames: [String] { graph.outputNames }
 }
 
 extension NaiveExecutor: GraphRunner {
@@ -62,5 +71,5 @@ extension NetworkGraph {
   /// The fastest way here to run this network.
   ///
   /// - Throws: `GraphError` where shapes do not fit or weights are missing.
-  public func makeRunner() throws(GraphError) -> any GraphRunner { try NaiveExecutor(self) }
+  public func makeRunner() throws(GraphError) -> any GraphRunner { try InferencePlan(self) }
 }

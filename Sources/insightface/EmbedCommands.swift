@@ -4,27 +4,42 @@ import FaceDetection
 import FaceRecognition
 import Formats
 import Imaging
+import Inference
 
 /// The networks that commands need who tell people apart.
 struct AnalysisArguments {
   private var detection = DetectionArguments()
   private var recognizer = ""
   private var flip = false
+  private var preprocessingText: String?
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     try b.option(
       &recognizer, "--recognizer", value: "PREFIX[,EPOCH]", required: true,
       help: "a recognition checkpoint: PREFIX-symbol.json, PREFIX-0000.params")
+    try b.option(
+      &preprocessingText, "--preprocessing", value: "TEXT",
+      help: "insightface or arcface-torch, for recognition files that do not tell")
     try b.flag(&flip, "--embed-flip", help: "add the embedding of the mirrored face, as verification does")
     try detection.bind(&b, modelOption: "--detector")
   }
 
   /// The analysis; of several faces of a photo it takes the main one.
-  func load(all: Bool) throws(FaceAnalysisError) -> FaceAnalysis {
+  func load(all: Bool) throws -> FaceAnalysis {
+    var preprocessing: PreprocessingChoice?
+    if let preprocessingText {
+      do {
+        preprocessing = try PreprocessingChoice(text: preprocessingText)
+      } catch {
+        throw UsageError("--preprocessing: \(error.description)")
+      }
+    }
     var (detector, options) = try detection.load()
     if !all { options.selection = .central(1) }
-    return FaceAnalysis(
-      detector: detector, embedder: try FaceEmbedder.load(recognizer, mirrors: flip), detection: options)
+    var analysis = FaceAnalysis(
+      detector: detector, embedder: try FaceEmbedder.load(recognizer, preprocessing: preprocessing), detection: options)
+    analysis.embedsMirrored = flip
+    return analysis
   }
 }
 

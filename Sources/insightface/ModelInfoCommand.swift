@@ -1,4 +1,5 @@
 import Arguments
+import FaceRecognition
 import Formats
 import Inference
 
@@ -29,6 +30,7 @@ struct ModelReading {
   /// The options that these words mean.
   func options(requiresPreprocessing: Bool) throws -> ModelFile.Options {
     var options = ModelFile.Options(requiresPreprocessing: requiresPreprocessing)
+    options.readPyTorch = RecognitionNetwork.readPyTorch
     if let preprocessing {
       do {
         options.preprocessing = try PreprocessingChoice(text: preprocessing)

@@ -99,7 +99,8 @@ struct VerifyCommand: Command {
     guard let networkText else { return nil }
     guard let network = RecognitionNetwork(rawValue: networkText) else {
       let near = nearestName(to: networkText, among: RecognitionNetwork.allCases.map(\.rawValue))
-      throw UsageError("--network \(networkText): there is no such network\(near.map { "; did you mean \($0)?" } ?? "")")
+      throw UsageError(
+        "--network \(networkText): there is no such network\(near.map { "; did you mean \($0)?" } ?? "")")
     }
     return network
   }

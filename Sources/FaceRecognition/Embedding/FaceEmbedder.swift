@@ -1,99 +1,190 @@
+import Formats
 import Imaging
 import Inference
 
-/// Turns aligned faces into embeddings with a recognition network.
+/// Turns aligned faces into embeddings on the CPU.
 ///
-/// Safe to be shared between threads.
+/// Threads may share one. Results depend neither on the batch size nor on the number of threads.
+///
+/// ```swift
+/// let embedder = try FaceEmbedder(CheckpointLocation("models/y1", epoch: 1))
+/// let vectors = try embedder.embed(images: faces, mirror: .sum, isNormalised: true)
+/// ```
 public struct FaceEmbedder: Sendable {
-  /// What runs the network.
-  public let runner: any GraphRunner
-  /// What the network expects.
-  public let preprocessing: Preprocessing
-  /// Whether each face is looked at mirrored too and both embeddings are added, as the reference's verification does.
-  public var mirrors: Bool
-  /// The most faces that go through the network at once.
-  public var batchSize: Int
-
-  /// An embedder of a network and its description.
-  public init(runner: any GraphRunner, preprocessing: Preprocessing, mirrors: Bool = false, batchSize: Int = 16) {
-    self.runner = runner
-    self.preprocessing = preprocessing
-    self.mirrors = mirrors
-    self.batchSize = max(1, batchSize)
+  /// What becomes of the mirror image.
+  public enum Mirror: String, Sendable, CaseIterable {
+    /// It is not looked at.
+    case none
+    /// The embeddings of image and mirror image are added, as the reference's verification does.
+    case sum
   }
 
-  /// The embeddings of aligned faces, each of Euclidean length 1.
+  /// Numbers of an embedding, D.
+  public let embeddingLength: Int
+  /// Rows of a face.
+  public let height: Int
+  /// Columns of a face.
+  public let width: Int
+  /// Threads of one call.
+  public var threads: Int { plan.threads }
+
+  private let plan: InferencePlan
+  /// Images that are mirrored and embedded at a time.
+  private static let batchSize = 64
+
+  /// An embedder of a network.
   ///
-  /// - Parameter faces: crops of the network's size (`preprocessing.width` × `preprocessing.height`).
-  /// - Throws: `GraphError`: `.shape` for a crop of another size, `.invalid` where the network gives something else than one
-  ///   vector a face or numbers that are not finite, and what running it throws.
-  public func embeddings(_ faces: [Image]) throws(GraphError) -> [[Float]] {
+  /// - Parameters:
+  ///   - graph: a network with its weights, one input (N, 3, height, width), first output (N, D); what its preprocessing
+  ///     says is done to the images.
+  ///   - threads: nil takes $INSIGHTFACE_THREADS, else the physical cores.
+  /// - Throws: `GraphError` where the network is no embedder or lacks weights.
+  public init(_ graph: NetworkGraph, threads: Int? = nil) throws(GraphError) {
+    var options = InferencePlan.Options()
+    options.threads = threads
+    let inputs = graph.inputs
+    guard inputs.count == 1, inputs[0].shape.rank == 4, inputs[0].shape[1] == 3,
+      let height = inputs[0].shape[2].fixed, let width = inputs[0].shape[3].fixed
+    else {
+      throw GraphError(
+        .shape, message: "a face network takes one batch of colour images, this one \(inputs.map(\.shape))")
+    }
+    let output = try graph.inferShapes()[graph.outputs[0]]
+    let sizes = output.sizes(batch: 1) ?? []
+    // Some networks leave an embedding of (N, D, 1, 1).
+    guard let first = sizes.first, first == 1, output[0] == .n, let length = sizes.max(),
+      length == sizes.reduce(1, *), length <= 1 << 20
+    else {
+      throw GraphError(.shape, message: "a face network gives one embedding a face, this one \(output)")
+    }
+    embeddingLength = length
+    self.height = height
+    self.width = width
+    plan = try InferencePlan(graph, options: options)
+  }
+
+  /// An embedder of an MXNet checkpoint, its two files, or of a `.pt` file of arcface_torch.
+  ///
+  /// - Parameter network: whose weights a `.pt` file holds; nil recognises it by their names.
+  /// - Throws: `FormatError` for the files, and where the network is no embedder.
+  public init(_ location: CheckpointLocation, network: RecognitionNetwork? = nil, threads: Int? = nil) throws {
+    let checkpoint = try Checkpoint(location, network: network)
+    do {
+      try self.init(checkpoint.graph, threads: threads)
+    } catch {
+      throw FormatError(.mismatch, "\(error)", path: location.symbolPath)
+    }
+  }
+
+  /// Embeds faces.
+  ///
+  /// - Parameters:
+  ///   - images: aligned faces of the network's size, RGB.
+  ///   - mirror: what becomes of the mirror images.
+  ///   - isNormalised: whether embeddings are brought to length 1.
+  /// - Returns: an embedding of D numbers for each image.
+  /// - Throws: `GraphError.shape` for an image of another size.
+  public func embed(
+    images: [Image], mirror: Mirror = .none, isNormalised: Bool = false
+  ) throws(GraphError) -> [[Float]] {
     var result: [[Float]] = []
-    for start in stride(from: 0, to: faces.count, by: batchSize) {
-      let batch = Array(faces[start..<min(start + batchSize, faces.count)])
-      var vectors = try run(batch)
-      if mirrors {
-        let mirrored = try run(batch.map { $0.flippedHorizontally() })
-        vectors = zip(vectors, mirrored).map { zip($0, $1).map { $0 + $1 } }
+    result.reserveCapacity(images.count)
+    var start = 0
+    while start < images.count {
+      let end = min(start + Self.batchSize, images.count)
+      var pixels: [UInt8] = []
+      pixels.reserveCapacity((end - start) * 3 * height * width)
+      for index in start..<end {
+        guard images[index].width == width, images[index].height == height else {
+          throw GraphError(
+            .shape,
+            message:
+              "image \(index) is \(images[index].width)×\(images[index].height), the network takes \(width)×\(height)",
+            advice: "align the face first")
+        }
+        pixels += images[index].pixels
       }
-      for vector in vectors { result.append(try Self.normalised(vector)) }
+      let values = try embed(pixels: pixels, count: end - start, mirror: mirror, isNormalised: isNormalised)
+      for row in 0..<end - start {
+        result.append(Array(values[row * embeddingLength..<(row + 1) * embeddingLength]))
+      }
+      start = end
     }
     return result
   }
 
-  private func run(_ faces: [Image]) throws(GraphError) -> [[Float]] {
-    let (width, height) = (preprocessing.width, preprocessing.height)
-    let plane = width * height
-    var elements = [Float](repeating: 0, count: faces.count * 3 * plane)
-    let isBGR = preprocessing.colourOrder == .bgr
-    for (index, face) in faces.enumerated() {
-      guard face.width == width, face.height == height else {
-        throw GraphError(
-          .shape, message: "a face of \(face.width)×\(face.height) where the network takes \(width)×\(height)",
-          advice: "align the faces to that size")
+  /// Embeds faces of uint8 RGB [N, height, width, 3], image after image: N · D numbers.
+  ///
+  /// - Throws: `GraphError.shape` where the bytes are not N images.
+  public func embed(
+    pixels: [UInt8], count: Int, mirror: Mirror = .none, isNormalised: Bool = false
+  ) throws(GraphError) -> [Float] {
+    let result = pixels.withUnsafeBufferPointer { buffer in
+      Result { () throws(GraphError) in
+        var values = try embed(pixels: buffer, count: count, isMirrored: false)
+        if mirror == .sum {
+          for (index, value) in try embed(pixels: buffer, count: count, isMirrored: true).enumerated() {
+            values[index] += value
+          }
+        }
+        if isNormalised { normalise(&values) }
+        return values
       }
-      for channel in 0..<3 {
-        let source = isBGR ? 2 - channel : channel
-        let place = (values: preprocessing.mean.count, scales: preprocessing.scale.count)
-        let mean = preprocessing.isInsideGraph ? 0 : Float(preprocessing.mean[place.values == 3 ? channel : 0])
-        let scale = preprocessing.isInsideGraph ? 1 : Float(preprocessing.scale[place.scales == 3 ? channel : 0])
-        let target = (3 * index + channel) * plane
-        face.pixels.withUnsafeBufferPointer { pixels in
-          for pixel in 0..<plane { elements[target + pixel] = (Float(pixels[3 * pixel + source]) - mean) * scale }
+    }
+    return try result.get()
+  }
+
+  /// Embeds faces, or their mirror images: N · D numbers as the network gives them.
+  ///
+  /// - Throws: `GraphError.shape` where the bytes are not N images.
+  public func embed(
+    pixels: UnsafeBufferPointer<UInt8>, count: Int, isMirrored: Bool
+  ) throws(GraphError) -> [Float] {
+    let size = 3 * height * width
+    guard count >= 0, pixels.count / size >= count else {
+      throw GraphError(.shape, message: "\(pixels.count) bytes are not \(count) faces of \(width)×\(height)")
+    }
+    if count == 0 { return [] }
+    if !isMirrored {
+      return try plan.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width)[0]
+        .elements
+    }
+    var result: [Float] = []
+    result.reserveCapacity(count * embeddingLength)
+    var mirrored = [UInt8](repeating: 0, count: min(count, Self.batchSize) * size)
+    var start = 0
+    while start < count {
+      let end = min(start + Self.batchSize, count)
+      mirror(UnsafeBufferPointer(rebasing: pixels[start * size..<end * size]), into: &mirrored)
+      result += try plan.run(images: mirrored, count: end - start, height: height, width: width)[0].elements
+      start = end
+    }
+    return result
+  }
+
+  private func mirror(_ pixels: UnsafeBufferPointer<UInt8>, into target: inout [UInt8]) {
+    let width = width
+    target.withUnsafeMutableBufferPointer { target in
+      for row in 0..<pixels.count / 3 / width {
+        let start = row * width * 3
+        for column in 0..<width {
+          let (from, to) = (start + 3 * column, start + 3 * (width - 1 - column))
+          target[to] = pixels[from]
+          target[to + 1] = pixels[from + 1]
+          target[to + 2] = pixels[from + 2]
         }
       }
     }
-    let outputs = try runner.run(FloatTensor(shape: [faces.count, 3, height, width], elements: elements))
-    guard let output = outputs.first, output.shape.first == faces.count, !faces.isEmpty else {
-      throw GraphError(
-        .invalid, message: "the network gives shape \(outputs.first?.shape ?? []) for \(faces.count) faces",
-        advice: "use a network that gives one embedding a face")
+  }
+
+  /// Brings each embedding to length 1; one of zeros stays.
+  private func normalise(_ values: inout [Float]) {
+    for row in 0..<values.count / embeddingLength {
+      let range = row * embeddingLength..<(row + 1) * embeddingLength
+      let sum = values[range].reduce(0.0) { $0 + Double($1) * Double($1) }
+      guard sum > 0 else { continue }
+      let scale = 1 / sum.squareRoot()
+      for index in range { values[index] = Float(Double(values[index]) * scale) }
     }
-    let length = output.elements.count / faces.count
-    return (0..<faces.count).map { Array(output.elements[$0 * length..<($0 + 1) * length]) }
   }
-
-  private static func normalised(_ vector: [Float]) throws(GraphError) -> [Float] {
-    let norm = vector.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-    guard norm.isFinite, norm > 0 else {
-      throw GraphError(
-        .invalid, message: "an embedding of length \(norm)", advice: "the network's weights are damaged or untrained")
-    }
-    return vector.map { Float(Double($0) / norm) }
-  }
-}
-
-/// How alike two embeddings of length 1 are.
-public struct FaceSimilarity: Sendable, Equatable {
-  /// Cosine of the angle between them, −1…1.
-  public var cosine: Double
-
-  /// The similarity of two embeddings; nil where their lengths differ or they are empty.
-  public init?(_ first: [Float], _ second: [Float]) {
-    guard first.count == second.count, !first.isEmpty else { return nil }
-    cosine = zip(first, second).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-  }
-
-  /// Squared Euclidean distance, 0…4: the measure of the reference's evaluation.
-  public var squaredDistance: Double { max(0, 2 - 2 * cosine) }
 }

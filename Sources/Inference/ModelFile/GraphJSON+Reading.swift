@@ -212,6 +212,7 @@ extension NetworkGraph.Operation {
     case "softplus": self = .activation(.softplus)
     case "softsign": self = .activation(.softsign)
     case "square_root": self = .activation(.squareRoot)
+    case "gelu": self = .activation(.gelu)
     case "leaky_relu": self = .activation(.leakyRelu(slope: try o.number("slope")))
     case "elu": self = .activation(.elu(slope: try o.number("slope")))
     case "clip": self = .activation(.clip(minimum: try o.number("min"), maximum: try o.number("max")))
@@ -246,6 +247,11 @@ extension NetworkGraph.Operation {
           try o.word("kind", Reduction.Kind.self), axes: try o.ints("axes"),
           keepsDimensions: try o.bool("keeps_dimensions")))
     case "tile": self = .tile(repetitions: try o.ints("repetitions"))
+    case "layer_norm": self = .layerNorm(.init(epsilon: try o.number("epsilon"), axis: try o.int("axis")))
+    case "matmul": self = .matmul(transposesSecond: try o.bool("transposes_second"))
+    case "drop_path": self = .dropPath(rate: try o.number("rate"))
+    case "token_mask": self = .tokenMask(ratio: try o.number("ratio"))
+    case "token_restore": self = .tokenRestore
     case "upsample_nearest": self = .upsampleNearest(scale: try o.int("scale"))
     default:
       throw GraphError(

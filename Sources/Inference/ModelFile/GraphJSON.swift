@@ -166,6 +166,11 @@ extension NetworkGraph.Operation {
         [("kind", .text("\(r.kind)")), ("axes", .ints(r.axes)), ("keeps_dimensions", .bool(r.keepsDimensions))]
       )
     case .tile(let repetitions): return ("tile", [("repetitions", .ints(repetitions))])
+    case .layerNorm(let norm): return ("layer_norm", [("epsilon", .number(norm.epsilon)), ("axis", .int(norm.axis))])
+    case .matmul(let transposesSecond): return ("matmul", [("transposes_second", .bool(transposesSecond))])
+    case .dropPath(let rate): return ("drop_path", [("rate", .number(rate))])
+    case .tokenMask(let ratio): return ("token_mask", [("ratio", .number(ratio))])
+    case .tokenRestore: return ("token_restore", [])
     case .upsampleNearest(let scale): return ("upsample_nearest", [("scale", .int(scale))])
     }
   }
@@ -180,6 +185,7 @@ extension NetworkGraph.Operation.Activation {
     case .softplus: ("softplus", [])
     case .softsign: ("softsign", [])
     case .squareRoot: ("square_root", [])
+    case .gelu: ("gelu", [])
     case .leakyRelu(let slope): ("leaky_relu", [("slope", .number(slope))])
     case .elu(let slope): ("elu", [("slope", .number(slope))])
     case .clip(let low, let high): ("clip", [("min", .number(low)), ("max", .number(high))])

@@ -61,6 +61,18 @@ extension ONNXExport {
         missing == 0 ? x[0] : step("Unsqueeze", node, "wide", [x[0], try integers(axes, node, "axes")])
       let repeats = [Int](repeating: 1, count: max(0, rank - repetitions.count)) + repetitions
       add("Tile", node.name, [source, try integers(repeats, node, "repeats")])
+    case .layerNorm(let norm): try append(norm, node, x[0])
+    case .matmul(let transposesSecond):
+      guard transposesSecond else {
+        add("MatMul", node.name, x)
+        break
+      }
+      var order = Array(0..<shapes[node.inputs[1]].rank)
+      order.swapAt(order.count - 2, order.count - 1)
+      let turned = step("Transpose", node, "transpose", [x[1]], [.init("perm", .ints(order))])
+      add("MatMul", node.name, [x[0], turned])
+    // What is drawn in training alone.
+    case .dropPath, .tokenMask, .tokenRestore: add("Identity", node.name, [x[0]])
     case .upsampleNearest(let scale):
       let scales = try numbers([1, 1, Double(scale), Double(scale)], shape: [4], node, "scales", type: .f32)
       add(
@@ -164,6 +176,27 @@ extension ONNXExport {
     add("Transpose", node.name, [normalised], [.init("perm", .ints(order))])
   }
 
+  /// Over the last axis; older sets of operators have no word for it.
+  private mutating func append(_ norm: Operation.LayerNorm, _ node: NetworkGraph.Node, _ x: String) throws(GraphError) {
+    let weights = try weights(node)
+    let rank = inputShape(node).rank
+    guard norm.axis == -1 || norm.axis == rank - 1 else {
+      throw unsupported(node, "normalises axis \(norm.axis) of \(rank), ONNX the last ones only")
+    }
+    guard options.opset < 17 else {
+      add(
+        "LayerNormalization", node.name, [x] + weights,
+        [.init("axis", .int(-1)), .init("epsilon", .float(Float(norm.epsilon)))])
+      return
+    }
+    let axis: [ONNXAttribute] = [.init("axes", .ints([-1])), .init("keepdims", .int(1))]
+    let centred = step("Sub", node, "centred", [x, step("ReduceMean", node, "mean", [x], axis)])
+    let variance = step("ReduceMean", node, "variance", [step("Mul", node, "square", [centred, centred])], axis)
+    let shifted = step("Add", node, "shifted", [variance, try numbers([norm.epsilon], shape: [], node, "epsilon")])
+    let normalised = step("Div", node, "normalised", [centred, step("Sqrt", node, "deviation", [shifted])])
+    add("Add", node.name, [step("Mul", node, "scaled", [normalised, weights[0]]), weights[1]])
+  }
+
   private mutating func append(
     _ activation: Operation.Activation, _ node: NetworkGraph.Node, _ x: String
   ) throws(GraphError) {
@@ -174,6 +207,12 @@ extension ONNXExport {
     case .softplus: add("Softplus", node.name, [x])
     case .softsign: add("Softsign", node.name, [x])
     case .squareRoot: add("Sqrt", node.name, [x])
+    case .gelu:
+      let scaled = step("Mul", node, "scaled", [x, try numbers([(0.5).squareRoot()], shape: [], node, "root_half")])
+      let shifted = step(
+        "Add", node, "shifted", [step("Erf", node, "erf", [scaled]), try numbers([1], shape: [], node, "one")])
+      let half = step("Mul", node, "half", [x, try numbers([0.5], shape: [], node, "a_half")])
+      add("Mul", node.name, [half, shifted])
     case .leakyRelu(let slope): add("LeakyRelu", node.name, [x], [.init("alpha", .float(Float(slope)))])
     case .elu(let slope): add("Elu", node.name, [x], [.init("alpha", .float(Float(slope)))])
     case .clip(let low, let high):

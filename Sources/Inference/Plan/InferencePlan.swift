@@ -37,34 +37,8 @@ public struct InferencePlan: Sendable {
     public init() {}
   }
 
-  /// A tensor of float32 in C order.
-  public struct Tensor: Sendable, Hashable {
-    /// Dimensions, outermost first.
-    public let shape: [Int]
-    /// Elements in C order.
-    public let elements: [Float]
-
-    /// A tensor.
-    ///
-    /// - Throws: `GraphError.shape` unless the shape has as many elements as are given.
-    public init(shape: [Int], elements: [Float]) throws(GraphError) {
-      var count = 1
-      for size in shape {
-        let (product, overflow) = count.multipliedReportingOverflow(by: size)
-        guard !overflow, size >= 0 else { throw GraphError(.shape, message: "\(shape) is no shape") }
-        count = product
-      }
-      guard count == elements.count else {
-        throw GraphError(.shape, message: "\(elements.count) elements do not fill the shape \(shape)")
-      }
-      self.init(checked: shape, elements)
-    }
-
-    init(checked shape: [Int], _ elements: [Float]) {
-      self.shape = shape
-      self.elements = elements
-    }
-  }
+  /// What goes in and comes out.
+  public typealias Tensor = FloatTensor
 
   /// The network.
   public let graph: NetworkGraph

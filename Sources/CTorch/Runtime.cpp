@@ -9,6 +9,9 @@
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <torch/version.h>
 
 #include <atomic>
@@ -128,6 +131,13 @@ extern "C" void ct_set_autocast(ct_device d, int dtype, char **error) {
 extern "C" const char *ct_cpu_capability(void) {
   static const std::string capability = at::get_cpu_capability();
   return capability.c_str();
+}
+
+extern "C" void ct_return_freed_memory(void) {
+#ifdef __GLIBC__
+  // Else the threshold grows to 32 MiB, and activations below it stay in a heap full of holes.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
 }
 
 extern "C" void ct_set_deterministic(bool on) {

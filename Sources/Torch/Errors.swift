@@ -57,6 +57,10 @@ public enum Torch {
   /// How many threads really took part in one parallel loop of the project's own kernels.
   public static func threadsAtWork() -> Int { Int(ct_parallel_thread_count()) }
 
+  /// From now on large blocks of memory go back to the system as soon as they are freed, for as long as the process lives:
+  /// a lower peak, at a few percent of the time.
+  public static func returnFreedMemory() { ct_return_freed_memory() }
+
   /// Makes CUDA operations choose deterministic algorithms; CPU operations are deterministic for a thread count anyway.
   public static func useDeterministicAlgorithms(_ on: Bool) { ct_set_deterministic(on) }
 }

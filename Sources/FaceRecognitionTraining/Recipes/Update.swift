@@ -44,6 +44,8 @@ final class Update {
     self.network = network
     self.head = head
     self.settings = settings
+    // Who computes twice to save memory wants it back.
+    if settings.recomputes && settings.device.isCPU { Torch.returnFreedMemory() }
     optimizer = settings.optimizer(network.parameters, nil)
     headOptimizer = settings.headUpdatesItself ? nil : settings.optimizer(head.parameters, head.momenta)
     scaler = settings.precision == .float16 ? GradientScaler() : nil

@@ -8,10 +8,12 @@ PROGRAMS := insightface insightface-train
 
 # Swift's flags of the reader's own, e.g. SWIFT_FLAGS="-j 1".
 SWIFT_FLAGS ?=
+# Flags of scripts/bench/run, e.g. BENCH_FLAGS="--rows start,loader".
+BENCH_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help bootstrap build quickstart test test-all lint format install clean distclean
+.PHONY: help bootstrap build quickstart test test-all bench bench-quick bench-peers lint format install clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +33,15 @@ test: lint bootstrap ## lint, then run the tests
 test-all: lint bootstrap ## the same with the slow tests
 	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test --no-parallel $(SWIFT_FLAGS)
 
+bench: build ## time this project beside its peers, into docs/benchmarks (see scripts/bench)
+	@scripts/bench/run --build $(BUILD) $(BENCH_FLAGS)
+
+bench-quick: build ## the same with few and short rounds, under three minutes
+	@scripts/bench/run --quick --build $(BUILD) $(BENCH_FLAGS)
+
+bench-peers: ## bring the peers to compare with (PyTorch, ONNX Runtime, OpenVINO, faiss …) into .peers
+	@scripts/bench/peers/setup
+
 lint: ## check the form of the sources, and who imports whom
 	$(SWIFT) format lint --strict -r -p Sources Tests Package.swift
 	@scripts/check-structure
@@ -44,6 +55,6 @@ install: build ## install a tree that may be moved: make install PREFIX=/usr/loc
 clean: ## remove what was built
 	rm -rf .build
 
-distclean: clean ## remove LibTorch too
+distclean: clean ## remove LibTorch and the peers too
 	if [ -L .libtorch ]; then rm -f .libtorch; else rm -rf .libtorch; fi
-	rm -rf .libtorch.download .libtorch.new .libtorch.old .libtorch.lock
+	rm -rf .libtorch.download .libtorch.new .libtorch.old .libtorch.lock .peers

@@ -77,6 +77,13 @@ let doors: [Target] = [
     ]),
 ]
 
+// What a benchmark times from within, beside the programs themselves; it is not installed.
+let benchmark: [Target] = [
+  .executableTarget(
+    name: "insightface-bench",
+    dependencies: ["FaceRecognitionTraining", "Training", "Formats", "Arguments", "Jobs"])
+]
+
 let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -100,7 +107,7 @@ let tests: [Target] = [
 let package = Package(
   name: "InsightFace",
   products: [],
-  targets: systemLibraries + ground + firstFloor + domains + doors + tests,
+  targets: systemLibraries + ground + firstFloor + domains + doors + benchmark + tests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20
 )

@@ -1,6 +1,9 @@
 // Batch normalisation with MXNet's running statistics, fused with PReLU on the CPU.
 
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/native_batch_norm.h>
@@ -43,39 +46,52 @@ Statistics statistics(const at::Tensor &rows) {
   return s;
 }
 
-/// x -> prelu((x - mean) / sqrt(variance + eps) * gamma + beta). Only x is saved; the activation is computed again.
-struct FusedBatchNorm : torch::autograd::Function<FusedBatchNorm> {
-  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &gamma,
-                            const at::Tensor &beta, const std::optional<at::Tensor> &slope, const at::Tensor &mean,
-                            const at::Tensor &variance, double eps, bool training) {
-    at::Tensor rows = asRows(x), y = emptyRows(rows);
+/// A normalisation with the statistics that it uses: y = prelu(x * scale + shift).
+struct Normalisation {
+  at::Tensor rows, mean, variance, scale, shift, slope;
+  double eps;
+  bool training;
+
+  static Normalisation make(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta,
+                            const std::optional<at::Tensor> &slope, const at::Tensor &mean, const at::Tensor &variance,
+                            double eps, bool training) {
+    at::Tensor scale = gamma.contiguous() * (variance + eps).rsqrt();
+    return {asRows(x), mean, variance, scale, beta - mean * scale, slope ? slope->contiguous() : at::Tensor(), eps,
+            training};
+  }
+
+  at::Tensor output() const {
+    at::Tensor y = emptyRows(rows);
     const int64_t channels = rows.size(1);
-    at::Tensor scale = gamma.contiguous() * (variance + eps).rsqrt(), shift = beta - mean * scale;
-    at::Tensor activation = slope ? slope->contiguous() : at::Tensor();
-    ck_affine_prelu(data(rows), rows.numel() / channels, channels, data(scale), data(shift), data(activation),
+    ck_affine_prelu(data(rows), rows.numel() / channels, channels, data(scale), data(shift), data(slope),
                     y.mutable_data_ptr<float>(), parallelLoop());
-    ctx->save_for_backward({rows, mean, variance, scale, shift, activation});
-    ctx->saved_data["eps"] = eps;
-    ctx->saved_data["training"] = training;
     return y;
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
-                                                 torch::autograd::variable_list gradients) {
-    auto saved = ctx->get_saved_variables();
-    const at::Tensor &rows = saved[0], &mean = saved[1], &variance = saved[2], &scale = saved[3], &shift = saved[4],
-                     &slope = saved[5];
-    const double eps = ctx->saved_data["eps"].toDouble();
-    const bool training = ctx->saved_data["training"].toBool();
+  void save(torch::autograd::AutogradContext *ctx, const at::Tensor &more = {}, const at::Tensor &bias = {}) const {
+    ctx->save_for_backward({rows, mean, variance, scale, shift, slope, more, bias});
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["training"] = training;
+  }
+
+  static Normalisation saved(torch::autograd::AutogradContext *ctx, const torch::autograd::variable_list &v) {
+    return {v[0], v[1], v[2], v[3], v[4], v[5], ctx->saved_data["eps"].toDouble(), ctx->saved_data["training"].toBool()};
+  }
+
+  struct Gradients {
+    at::Tensor x, gamma, beta, slope;
+  };
+
+  Gradients backward(const at::Tensor &gradient, bool needsInput) const {
     const int64_t channels = rows.size(1), count = rows.numel() / channels;
-    at::Tensor dy = asRows(gradients[0]);
+    at::Tensor dy = asRows(gradient);
     at::Tensor sumG = at::empty_like(mean), sumGX = at::empty_like(mean);
     at::Tensor gradSlope = slope.defined() ? at::empty_like(mean) : at::Tensor();
     ck_batch_norm_reduce(data(rows), data(dy), count, channels, data(mean), data(scale), data(shift), data(slope),
                          sumG.mutable_data_ptr<float>(), sumGX.mutable_data_ptr<float>(),
                          slope.defined() ? gradSlope.mutable_data_ptr<float>() : nullptr, parallelLoop());
     at::Tensor dx;
-    if (ctx->needs_input_grad(0)) {
+    if (needsInput) {
       at::Tensor offset = training ? sumG / count : at::zeros_like(sumG);
       at::Tensor factor = training ? sumGX / count / (variance + eps) : at::zeros_like(sumG);
       dx = emptyRows(rows);
@@ -83,8 +99,64 @@ struct FusedBatchNorm : torch::autograd::Function<FusedBatchNorm> {
                                    data(slope), data(offset), data(factor), dx.mutable_data_ptr<float>(),
                                    parallelLoop());
     }
-    at::Tensor gradGamma = sumGX * (variance + eps).rsqrt();
-    return {dx, gradGamma, sumG, gradSlope, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx, sumGX * (variance + eps).rsqrt(), sumG, gradSlope};
+  }
+};
+
+/// x -> prelu((x - mean) / sqrt(variance + eps) * gamma + beta). Only x is saved; the activation is computed again.
+struct FusedBatchNorm : torch::autograd::Function<FusedBatchNorm> {
+  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &gamma,
+                            const at::Tensor &beta, const std::optional<at::Tensor> &slope, const at::Tensor &mean,
+                            const at::Tensor &variance, double eps, bool training) {
+    auto n = Normalisation::make(x, gamma, beta, slope, mean, variance, eps, training);
+    n.save(ctx);
+    return n.output();
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
+                                                 torch::autograd::variable_list gradients) {
+    auto g = Normalisation::saved(ctx, ctx->get_saved_variables()).backward(gradients[0], ctx->needs_input_grad(0));
+    return {g.x, g.gamma, g.beta, g.slope, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+struct Window {
+  std::vector<int64_t> stride, padding, dilation;
+  int64_t groups;
+};
+
+/// The same, then a convolution of the result. The normalised tensor is not kept for the backward pass but computed again:
+/// a network stores one tensor a layer instead of two.
+struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
+  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &gamma,
+                            const at::Tensor &beta, const std::optional<at::Tensor> &slope, const at::Tensor &weight,
+                            const std::optional<at::Tensor> &bias, const at::Tensor &mean, const at::Tensor &variance,
+                            double eps, bool training, std::vector<int64_t> stride, std::vector<int64_t> padding,
+                            std::vector<int64_t> dilation, int64_t groups) {
+    auto n = Normalisation::make(x, gamma, beta, slope, mean, variance, eps, training);
+    n.save(ctx, weight, bias ? *bias : at::Tensor());
+    ctx->saved_data["stride"] = stride;
+    ctx->saved_data["padding"] = padding;
+    ctx->saved_data["dilation"] = dilation;
+    ctx->saved_data["groups"] = groups;
+    return at::conv2d(n.output(), weight, bias, stride, padding, dilation, groups);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
+                                                 torch::autograd::variable_list gradients) {
+    auto saved = ctx->get_saved_variables();
+    auto n = Normalisation::saved(ctx, saved);
+    const at::Tensor &weight = saved[6], &bias = saved[7];
+    const bool needsBias = bias.defined() && ctx->needs_input_grad(5);
+    auto [da, dw, db] = at::convolution_backward(
+        asRows(gradients[0]), n.output(), weight,
+        bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : at::OptionalIntArrayRef(),
+        ctx->saved_data["stride"].toIntVector(), ctx->saved_data["padding"].toIntVector(),
+        ctx->saved_data["dilation"].toIntVector(), false, {0, 0}, ctx->saved_data["groups"].toInt(),
+        {true, ctx->needs_input_grad(4), needsBias});
+    auto g = n.backward(da, ctx->needs_input_grad(0));
+    at::Tensor none;
+    return {g.x, g.gamma, g.beta, g.slope, dw, db, none, none, none, none, none, none, none, none};
   }
 };
 
@@ -92,9 +164,11 @@ void move(at::Tensor running, const at::Tensor &batch, double momentum) {
   running.mul_(momentum).add_(batch, 1 - momentum);
 }
 
+/// The normalisation, and the convolution behind it where there is one.
 at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta, const at::Tensor &mean,
                      const at::Tensor &variance, const std::optional<at::Tensor> &slope, bool training, bool update,
-                     double momentum, double eps) {
+                     double momentum, double eps, const at::Tensor &weight = {},
+                     const std::optional<at::Tensor> &bias = {}, const Window &window = {}) {
   TORCH_CHECK(x.dim() == 2 || x.dim() == 4, "batch_norm: expected [N, C] or [N, C, H, W], got ", x.sizes());
   for (const at::Tensor *t : {&gamma, &beta, &mean, &variance})
     TORCH_CHECK(t->dim() == 1 && t->size(0) == x.size(1), "batch_norm: input ", x.sizes(), " has ", x.size(1),
@@ -110,7 +184,15 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
     }
     // The running statistics may be updated before backward runs: evaluation takes copies, training owns its own.
     if (!training) s = {mean.detach().clone(), variance.detach().clone()};
-    return FusedBatchNorm::apply(x, gamma, beta, slope, s.mean, s.variance, eps, training);
+    // In half precision the convolution takes another type than the normalisation: autograd keeps both apart.
+    const bool isHalf = at::autocast::is_autocast_enabled(at::kCPU);
+    if (weight.defined() && !isHalf && weight.scalar_type() == at::kFloat)
+      return FusedNormConvolution::apply(x, gamma, beta, slope, weight, bias, s.mean, s.variance, eps, training,
+                                         window.stride, window.padding, window.dilation, window.groups);
+    at::Tensor normalised = FusedBatchNorm::apply(x, gamma, beta, slope, s.mean, s.variance, eps, training);
+    return weight.defined()
+               ? at::conv2d(normalised, weight, bias, window.stride, window.padding, window.dilation, window.groups)
+               : normalised;
   }
   // Half precision keeps its type from input to output; statistics and arithmetic are float32 inside.
   at::Tensor y;
@@ -125,7 +207,10 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
   } else {
     y = std::get<0>(at::native_batch_norm(x, gamma, beta, mean, variance, false, 1 - momentum, eps));
   }
-  return slope ? at::prelu(y, slope->to(y.scalar_type())) : y;
+  if (slope) y = at::prelu(y, slope->to(y.scalar_type()));
+  return weight.defined()
+             ? at::conv2d(y, weight, bias, window.stride, window.padding, window.dilation, window.groups)
+             : y;
 }
 
 }  // namespace
@@ -137,6 +222,20 @@ extern "C" ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor
     auto s = slope ? std::optional<at::Tensor>(wrap(slope)) : std::nullopt;
     return take(batchNorm(wrap(x), wrap(gamma), wrap(beta), wrap(mean), wrap(variance), s, training, update, momentum,
                           eps));
+  });
+}
+
+extern "C" ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean,
+                                      ct_tensor_t variance, ct_tensor_t slope, bool training, bool update,
+                                      double momentum, double eps, ct_tensor_t weight, ct_tensor_t bias,
+                                      const int64_t stride[2], const int64_t padding[2], const int64_t dilation[2],
+                                      int64_t groups, char **error) {
+  return guard(error, [&] {
+    auto s = slope ? std::optional<at::Tensor>(wrap(slope)) : std::nullopt;
+    auto b = bias ? std::optional<at::Tensor>(wrap(bias)) : std::nullopt;
+    Window window = {{stride, stride + 2}, {padding, padding + 2}, {dilation, dilation + 2}, groups};
+    return take(batchNorm(wrap(x), wrap(gamma), wrap(beta), wrap(mean), wrap(variance), s, training, update, momentum,
+                          eps, wrap(weight), b, window));
   });
 }
 

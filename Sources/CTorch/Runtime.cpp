@@ -1,5 +1,9 @@
 // Version, devices, threads, modes, generators.
 
+#ifdef __linux__
+#include <malloc.h>
+#endif
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -133,16 +137,28 @@ extern "C" const char *ct_cpu_capability(void) {
   return capability.c_str();
 }
 
-extern "C" void ct_return_freed_memory(void) {
-#ifdef __GLIBC__
-  // Else the threshold grows to 32 MiB, and activations below it stay in a heap full of holes.
-  mallopt(M_MMAP_THRESHOLD, 1 << 20);
-#endif
-}
-
 extern "C" void ct_set_deterministic(bool on) {
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/true);
   at::globalContext().setDeterministicCuDNN(on);
+  // Every tensor here is written before it is read; filling new ones with NaN costs a tenth of a training step.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+extern "C" void ct_keep_freed_memory(void) {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+extern "C" void ct_return_freed_memory(void) {
+#ifdef __GLIBC__
+  // Left to itself the threshold grows to 32 MiB, and activations below it stay in a heap full of holes.
+  mallopt(M_MMAP_MAX, 65536);
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
 }
 
 extern "C" ct_generator_t ct_generator(uint64_t seed, ct_device d, char **error) {

@@ -21,6 +21,13 @@ public struct CounterRandom: RandomNumberGenerator, Sendable {
     Int(next().multipliedFullWidth(by: UInt64(bound)).high)
   }
 
+  /// The elements in a drawn order (Fisher–Yates), the same with every version of the standard library.
+  public mutating func shuffled<Element>(_ elements: some Sequence<Element>) -> [Element] {
+    var elements = Array(elements)
+    for i in stride(from: elements.count - 1, to: 0, by: -1) { elements.swapAt(i, next(below: i + 1)) }
+    return elements
+  }
+
   private static func mixed(_ x: UInt64) -> UInt64 {
     var z = x
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9

@@ -120,4 +120,21 @@ extension Tensor {
         momentum, eps, $0)
     }
   }
+
+  /// `batchNorm`, then a convolution of the result; see both for the parameters.
+  ///
+  /// On the CPU the normalised tensor is not kept for the backward pass but computed again: a network stores one tensor a
+  /// layer instead of two.
+  public func normalizedConv2d(
+    gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, slope: Tensor? = nil, training: Bool,
+    updatesStatistics: Bool = true, momentum: Double = 0.9, eps: Double, weight: Tensor, bias: Tensor? = nil,
+    stride: (Int, Int) = (1, 1), padding: (Int, Int) = (0, 0), dilation: (Int, Int) = (1, 1), groups: Int = 1
+  ) -> Tensor {
+    tensor("normalized_conv2d", [self, gamma, weight]) {
+      ct_norm_conv2d(
+        handle, gamma.handle, beta.handle, mean.handle, variance.handle, slope?.handle, training, updatesStatistics,
+        momentum, eps, weight.handle, bias?.handle, [Int64(stride.0), Int64(stride.1)],
+        [Int64(padding.0), Int64(padding.1)], [Int64(dilation.0), Int64(dilation.1)], Int64(groups), $0)
+    }
+  }
 }

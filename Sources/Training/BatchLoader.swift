@@ -129,6 +129,7 @@ public final class BatchLoader: BatchSequence {
   private let settings: Settings
   private let source: any SampleSource
   private let order: SampleOrder
+  private let sequence: [UInt32]?
   private let monitor: Monitor<State>
   private var threads: [WorkerThread] = []
 
@@ -150,25 +151,32 @@ public final class BatchLoader: BatchSequence {
 
   /// Starts the threads; the first batch handed out is the one at `start`.
   ///
-  /// Throws when an epoch would not fill one batch.
-  public init(_ source: any SampleSource, _ settings: Settings, start: BatchPosition = BatchPosition()) throws {
+  /// With a `sequence` the loader hands out those samples in that order, once: there is no batch beyond the epoch of
+  /// `start`. Throws when an epoch would not fill one batch.
+  public init(
+    _ source: any SampleSource, _ settings: Settings, start: BatchPosition = BatchPosition(),
+    sequence: [UInt32]? = nil
+  ) throws {
     let global = settings.batchSize * settings.rankCount
-    guard settings.batchSize > 0, source.count >= global else {
+    let count = sequence?.count ?? source.count
+    guard settings.batchSize > 0, count >= global else {
       throw LoaderError(
-        "the data hold \(source.count) images, fewer than one batch of \(global): choose a smaller --per-batch-size")
+        "the data hold \(count) images, fewer than one batch of \(global): choose a smaller --per-batch-size")
     }
     guard source.count <= Int(UInt32.max) else {
       throw LoaderError("the data hold \(source.count) images; at most \(UInt32.max) can be ordered")
     }
     self.source = source
     self.settings = settings
-    batchesPerEpoch = source.count / global
+    self.sequence = sequence
+    batchesPerEpoch = count / global
     order = SampleOrder(seed: settings.seed, count: source.count, chunks: source.chunks)
     // A state of other data may lie beyond the end of an epoch: it goes on with the next one.
     let first = start.batch < batchesPerEpoch ? start : BatchPosition(epoch: start.epoch + 1)
+    let lastEpoch = sequence == nil ? Int.max : first.epoch
     monitor = Monitor(State(started: first, wanted: first))
     for _ in 0..<settings.threads {
-      let worker = Worker(source, settings, order, batchesPerEpoch, monitor)
+      let worker = Worker(source, settings, order, sequence, lastEpoch, batchesPerEpoch, monitor)
       threads.append(WorkerThread { worker.run() })
     }
   }
@@ -176,6 +184,8 @@ public final class BatchLoader: BatchSequence {
   deinit { stop() }
 
   /// The next batch of the sequence; waits until it is ready.
+  ///
+  /// Beyond the end of a given `sequence` there is none: its user counts.
   public func next() throws -> LoadedBatch {
     let begin = seconds()
     var waited = false
@@ -223,16 +233,20 @@ public final class BatchLoader: BatchSequence {
     private let source: any SampleSource
     private let settings: Settings
     private let order: SampleOrder
+    private let sequence: [UInt32]?
+    private let lastEpoch: Int
     private let batchesPerEpoch: Int
     private let monitor: Monitor<State>
 
     init(
-      _ source: any SampleSource, _ settings: Settings, _ order: SampleOrder, _ batchesPerEpoch: Int,
-      _ monitor: Monitor<State>
+      _ source: any SampleSource, _ settings: Settings, _ order: SampleOrder, _ sequence: [UInt32]?,
+      _ lastEpoch: Int, _ batchesPerEpoch: Int, _ monitor: Monitor<State>
     ) {
       self.source = source
       self.settings = settings
       self.order = order
+      self.sequence = sequence
+      self.lastEpoch = lastEpoch
       self.batchesPerEpoch = batchesPerEpoch
       self.monitor = monitor
     }
@@ -250,10 +264,10 @@ public final class BatchLoader: BatchSequence {
     private func claim() -> (BatchPosition, [UInt32], PixelBuffer)? {
       monitor.wait { state -> (BatchPosition, [UInt32], PixelBuffer)?? in
         if state.isStopped { return .some(nil) }
-        guard state.inFlight < settings.prefetch else { return nil }
         let position = state.started
+        guard state.inFlight < settings.prefetch, position.epoch <= lastEpoch else { return nil }
         // Whoever first needs an epoch's order makes it; the others wait, for milliseconds.
-        let samples = state.orders[position.epoch] ?? order.permutation(epoch: position.epoch)
+        let samples = state.orders[position.epoch] ?? sequence ?? order.permutation(epoch: position.epoch)
         state.orders[position.epoch] = samples
         state.started = position.next(batchesPerEpoch: batchesPerEpoch)
         state.inFlight += 1
@@ -264,7 +278,7 @@ public final class BatchLoader: BatchSequence {
 
     /// Has the chunks that a batch touches read, or waits for the thread that is at it.
     private func readChunks(of position: BatchPosition) {
-      guard !order.chunks.isEmpty else { return }
+      guard sequence == nil, !order.chunks.isEmpty else { return }
       let size = settings.batchSize * settings.rankCount
       for chunk in order.chunks(at: position.batch * size..<(position.batch + 1) * size, epoch: position.epoch) {
         let isFirst = monitor.wait { state -> Bool? in

@@ -43,12 +43,12 @@ public final class RunHistory {
     if descriptor >= 0 { close(descriptor) }
   }
 
-  /// Adds a row.
+  /// Adds a row; the number of correct ones stays empty where it is NaN.
   public func append(
     step: Int, position: BatchPosition, rate: Double, loss: Double, correct: Double
   ) throws(FormatError) {
-    pending +=
-      "\(step),\(position.epoch),\(position.batch),\(rate),\(loss),\(correct.isFinite ? "\(Int(correct))" : "")\n".utf8
+    let count = Int(exactly: correct.rounded()).map(String.init) ?? ""
+    pending += "\(step),\(position.epoch),\(position.batch),\(rate),\(loss),\(count)\n".utf8
     if pending.count > 4096 { try flush() }
   }
 

@@ -23,7 +23,8 @@ public struct Speedometer {
     self.frequent = max(1, frequent)
   }
 
-  /// Takes up the loss and the number of correct ones of a batch.
+  /// Takes up the loss and the number of correct ones of a batch; NaN where the loss has none, and then no line names an
+  /// accuracy.
   public mutating func add(loss: Double, correct: Double) {
     lossSum += loss
     losses += 1
@@ -53,7 +54,7 @@ public struct Speedometer {
     printed = (accuracy, loss)
     let text =
       "Epoch[\(epoch)] Batch [\(batch - frequent)-\(batch)]\tSpeed: \(fixed(speed, 2)) samples/sec"
-      + "\tacc=\(fixed(accuracy, 6))\tlossvalue=\(fixed(loss, 6))"
+      + (accuracy.isNaN ? "" : "\tacc=\(fixed(accuracy, 6))") + "\tlossvalue=\(fixed(loss, 6))"
     reset()
     started = now
     lastCount = batch

@@ -73,7 +73,7 @@ struct TrainCommand: Command {
   private var stateEvery = 0
   private var isStrict = false
   private var allowMissing = false
-  private var marginGradient = MarginGradient.exact
+  private var marginGradient: MarginGradient?
   private var marginWarmup = 0
   private var scaleWarmup = 0
   private var recomputes = false
@@ -128,7 +128,7 @@ struct TrainCommand: Command {
     try b.flag(&allowMissing, "--allow-missing", help: "go on with the part of --pretrained that fits")
     try b.option(
       &marginGradient, "--margin-gradient", value: "KIND",
-      help: "exact as in MXNet's InsightFace, or straight-through as in arcface_torch")
+      help: "exact as in MXNet's InsightFace, or straight-through as in arcface_torch (default: as the loss's authors)")
     try b.option(
       &marginWarmup, "--margin-warmup", value: "STEPS", help: "grow the margin from none over so many steps",
       expected: "0 or more", where: { $0 >= 0 })

@@ -7,8 +7,11 @@ import Training
 signal(SIGXFSZ, SIG_IGN)
 signal(SIGPIPE, SIG_DFL)
 
+// `insightface` hands over under its own name.
+let isHandedOver = CommandLine.arguments.first == "insightface"
+
 let tool = CommandLineTool(
-  name: "insightface-train", version: "0.1.0 (LibTorch \(Torch.version))",
+  name: isHandedOver ? "insightface" : "insightface-train", version: "0.1.0 (LibTorch \(Torch.version))",
   summary: "Trains and verifies face-recognition networks. `insightface train …` comes here.",
   commands: [.command(TrainCommand.self), .command(VerifyCommand.self), .command(QuickstartCommand.self)])
 exit(tool.main(Array(CommandLine.arguments.dropFirst())))

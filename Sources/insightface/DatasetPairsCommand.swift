@@ -42,17 +42,18 @@ struct DatasetPairsCommand: Command {
     let began = seconds()
     defer { progress.finish() }
     let intake = ImageIntake(resizes: resize, quality: quality, keepsPNG: true)
-    let (set, encoded) = try list.verificationSet(images: images, intake: intake, threads: threads) { done, total in
-      progress.show("reading: \(done) of \(total) images, \(eta(done, total, since: began))")
+    let report = try list.write(
+      images: images, intake: intake, threads: threads, to: output, protocol: protocolVersion
+    ) { done, total in
+      progress.show("writing: \(done) of \(total) images, \(eta(done, total, since: began))")
     }
-    try set.write(path: output, protocol: protocolVersion)
     progress.finish()
     if let announced = list.announcedCount, announced != list.pairs.count {
       print("note: the first line of \(pairs) announces \(announced) pairs, the file holds \(list.pairs.count)")
     }
-    let same = set.isSame.count { $0 }
     print(
-      "\(output): \(set.isSame.count) pairs, \(same) of one person, \(set.isSame.count - same) of different people, "
-        + "\(encoded) images encoded anew, in \(fixed(seconds() - began, 1)) s")
+      "\(output): \(report.pairCount) pairs, \(report.sameCount) of one person, "
+        + "\(report.pairCount - report.sameCount) of different people, "
+        + "\(report.encodedCount) images encoded anew, in \(fixed(seconds() - began, 1)) s")
   }
 }

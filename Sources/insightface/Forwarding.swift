@@ -9,7 +9,8 @@ let insightfaceVersion = "0.1.0"
 func trainingCommand(_ name: String, _ summary: String) -> ForwardedCommand {
   ForwardedCommand(name: name, summary: summary) { arguments in
     let program = try trainingProgram()
-    let words = [program, name] + arguments
+    // Called by the name that the user typed, so that its help and errors speak of `insightface train`.
+    let words = ["insightface", name] + arguments
     var pointers = words.map { strdup($0) } + [nil]
     execv(program, &pointers)
     let reason = String(cString: strerror(errno))

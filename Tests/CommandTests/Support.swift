@@ -38,6 +38,13 @@ struct Run {
 func insightface(
   _ arguments: String..., at path: String? = nil, environment: [String: String] = [:], limit: Int? = nil
 ) throws -> Run {
+  try insightface(arguments, at: path, environment: environment, limit: limit)
+}
+
+/// The same, with the arguments in an array.
+func insightface(
+  _ arguments: [String], at path: String? = nil, environment: [String: String] = [:], limit: Int? = nil
+) throws -> Run {
   let process = Process()
   let executable = try path ?? #require(program)
   if let limit {

@@ -161,6 +161,30 @@ private struct Stop: Error {}
       _ = try RecognitionTrainer(data.configuration(["max_steps": "8"]), strict).run()
     }
   }
+
+  /// Each kind of broken record at the head of an identity, where the check of the labels meets it first.
+  @Test func everyKindOfBadRecordIsNamed() throws {
+    let data = try TemporaryData()
+    let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let cmyk = try [UInt8](Data(contentsOf: fixtures.appendingPathComponent("Fixtures/imaging/cmyk.jpg")))
+    let bad: [[UInt8]] = [[], cmyk, Array("no image".utf8), try Array(TemporaryData.picture(3, 0).prefix(900))]
+    let writer = try FaceRecordWriter(path: "\(data.folder)/train.rec")
+    for who in 0..<4 {
+      for image in 0..<4 {
+        try writer.append(label: who, encoded: image == 0 ? bad[who] : TemporaryData.picture(who, image))
+      }
+    }
+    try writer.commit()
+    // The length of the first record says less than a record's own header takes.
+    var bytes = try [UInt8](Data(contentsOf: URL(fileURLWithPath: "\(data.folder)/train.rec")))
+    bytes[4] = 10
+    try Data(bytes).write(to: URL(fileURLWithPath: "\(data.folder)/train.rec"))
+    _ = try RecognitionTrainer(data.configuration(["max_steps": "8"]), TrainingOptions.oneThread).run()
+    let log = try data.text("train.log")
+    for reason in ["a record of 10 bytes", "149×112", "neither JPEG nor PNG", "ends early"] {
+      #expect(log.contains(reason), "\(reason)")
+    }
+  }
 }
 
 @Suite struct ConfigurationTests {

@@ -47,6 +47,17 @@ import Testing
     #expect(try contents(folder.file("train.idx")) == contents(fixture("faces.idx")))
   }
 
+  /// The header record stands last in the index: without its line, the rest would pass for a plain file of fewer images.
+  @Test func anIndexThatWasCutIsFound() throws {
+    put(try contents(fixture("faces.rec")), at: folder.file("train.rec"))
+    let lines = String(decoding: try contents(fixture("faces.idx")), as: UTF8.self).split(separator: "\n")
+    for count in 1..<lines.count {
+      put(Array(lines.prefix(count).map { $0 + "\n" }.joined().utf8), at: folder.file("train.idx"))
+      let error = thrown { _ = try FaceRecordFile(path: folder.file("train.rec")) }
+      #expect(error?.code == .mismatch && "\(error as Any)".contains("train.idx"), "\(count) lines")
+    }
+  }
+
   /// Writes records of header and image under given keys.
   private func write(_ records: [(key: Int, header: RecordHeader, image: [UInt8])]) throws -> String {
     let writer = try RecordWriter(path: folder.file("train.rec"))

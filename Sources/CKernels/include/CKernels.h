@@ -57,6 +57,42 @@ void ck_batch_norm_input_gradient(const float *x, const float *dy, int64_t rows,
 void ck_sgd_mxnet(float *w, const float *g, float *m, int64_t count, float lr, float momentum, float wd, float rescale,
                   ck_parallel parallel);
 
+// Softmax over scaled cosines with a margin, a block of classes at a time.
+
+/// One block of classes and the state of each row (a face of the batch) over the blocks.
+typedef struct ck_margin_block {
+  /// [rows, classes]: in, the products of normalised embeddings and raw class weights; out, what the pass says.
+  float *logits;
+  int64_t classes, first_class;
+  /// [classes]: 1 / norm of the class's weights.
+  const float *reciprocal;
+  /// [rows]: the own class of each row, counted over all classes.
+  const int64_t *labels;
+  /// [rows]: the own class's logit with the margin on.
+  const float *target;
+  float scale;
+  // The forward pass. At first maximum is -infinity, sum 0, best 0.
+  float *maximum, *sum, *rescaling;
+  int64_t *best;
+  // The backward pass: log of the sum over all classes; d loss / d cosine of the own class; 1 / batch.
+  const float *log_sum, *own_gradient;
+  float mean_factor;
+} ck_margin_block;
+
+/// Updates each row's maximum, sum of exponentials and best class; `rescaling` is by what earlier sums shrink. The logits
+/// become exp(logit - maximum) / norm, 0 for the own class.
+void ck_margin_forward(const ck_margin_block *block, int64_t rows, ck_parallel parallel);
+/// The logits become d loss / d cosine.
+void ck_margin_backward(const ck_margin_block *block, int64_t rows, ck_parallel parallel);
+
+/// 1 / sqrt(sum of squares + eps) of each row of [rows, width].
+void ck_row_norms(const float *w, int64_t rows, int64_t width, float eps, float *reciprocal, ck_parallel parallel);
+
+/// g, the gradient by the normalised rows of w, goes through the normalisation; then a step of SGD in MXNet's form with
+/// momentum m, or with m NULL g becomes the gradient by w itself.
+void ck_normalized_rows_update(float *w, float *g, float *m, const float *reciprocal, int64_t rows, int64_t width,
+                               float lr, float momentum, float wd, ck_parallel parallel);
+
 #ifdef __cplusplus
 }
 #endif

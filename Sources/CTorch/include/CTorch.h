@@ -49,6 +49,8 @@ const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
 /// From now on blocks of a megabyte and more go back to the system when they are freed (glibc; elsewhere nothing).
 void ct_return_freed_memory(void);
+/// Lets malloc keep what is freed instead of handing it back to the system, page by page, at every step.
+void ct_keep_freed_memory(void);
 
 // Generators (mt19937 on the CPU, Philox on CUDA)
 ct_generator_t ct_generator(uint64_t seed, ct_device device, char **error);
@@ -154,12 +156,29 @@ ct_tensor_t ct_dropout(ct_tensor_t x, double rate, ct_generator_t generator, cha
 /// running statistics.
 ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
                           ct_tensor_t slope, bool training, bool update, double momentum, double eps, char **error);
+/// The same, then a convolution with `weight` [O, C / groups, kH, kW]; the normalised tensor is not kept for the backward
+/// pass but computed again.
+ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
+                           ct_tensor_t slope, bool training, bool update, double momentum, double eps,
+                           ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2], const int64_t padding[2],
+                           const int64_t dilation[2], int64_t groups, char **error);
 
 // Autograd
 void ct_set_requires_grad(ct_tensor_t tensor, bool on, char **error);
 ct_tensor_t ct_grad(ct_tensor_t tensor);
 void ct_clear_grad(ct_tensor_t tensor);
 void ct_backward(ct_tensor_t tensor, ct_tensor_t gradient, char **error);
+
+// Heads
+/// Softmax over scaled cosines with a margin, a block of classes at a time; all float32 on the CPU.
+///
+/// x [N, D] normalised embeddings; labels int64 [N]; target [N] the own class's logit with margin; slope [N] its
+/// derivative by the cosine; weight [K, D]. With `momentum` [K, D] the weight takes a step of SGD, else `gradient` [K, D]
+/// receives d loss / d weight. Gives the N losses, the N best classes (int64), d loss / d x without the own classes' part,
+/// and d loss / d logit of the own class [N].
+void ct_margin_softmax(ct_tensor_t x, ct_tensor_t labels, ct_tensor_t target, ct_tensor_t slope, ct_tensor_t weight,
+                       ct_tensor_t momentum, ct_tensor_t gradient, double scale, double eps, double lr, double mom,
+                       double wd, ct_tensor_t results[4], char **error);
 
 // Optimizers: one pass over all parameters.
 void ct_sgd_mxnet(const ct_tensor_t *weights, const ct_tensor_t *gradients, const ct_tensor_t *momenta, int count,

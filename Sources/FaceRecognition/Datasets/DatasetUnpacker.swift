@@ -25,7 +25,8 @@ public struct DatasetUnpacker: Sendable {
   ///
   /// NAME is the line of `names.txt` beside the records, where that is there, else the label with seven digits. A file that
   /// is there with the same bytes stays, so that a second run goes on where the first was stopped; no file is ever seen
-  /// half written under its name. Records that cannot be read, or whose label is no identity, are in the report.
+  /// half written under its name, and what a killed run left half written is removed. Records that cannot be read, or
+  /// whose label is no identity, are in the report.
   ///
   /// Throws `.corrupt` with the line where a name cannot be a folder, `.mismatch` where a file with other bytes is there.
   public func unpack(
@@ -70,7 +71,10 @@ public struct DatasetUnpacker: Sendable {
         report.add(path, offset, "the record holds no image")
         continue
       }
-      if number == 1 { try makeFolders("\(folder)/\(name)") }
+      if number == 1 {
+        try makeFolders("\(folder)/\(name)")
+        removeAbandoned(folder: "\(folder)/\(name)", name: Self.temporaryName)
+      }
       let target = "\(folder)/\(name)/\(name)_\(padded(number, width)).\(Self.ending(bytes))"
       if try Self.put(bytes, target) { report.writtenCount += 1 } else { report.presentCount += 1 }
     }
@@ -110,6 +114,8 @@ public struct DatasetUnpacker: Sendable {
     return names
   }
 
+  private static let temporaryName = "unpack"
+
   /// Writes a file under a temporary name and renames it; false where it is there already.
   ///
   /// It is not synced, which would cost more than everything else: a second run compares the bytes.
@@ -121,9 +127,8 @@ public struct DatasetUnpacker: Sendable {
       }
       return false
     }
-    let temporary = "\(folder(of: target))/.unpack.\(getpid()).part"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw failed("the file cannot be made", target) }
+    let (temporary, descriptor) = try openTemporary(
+      folder: folder(of: target), name: temporaryName, path: target)
     var isClosed = false
     defer {
       if !isClosed { close(descriptor) }
@@ -143,10 +148,16 @@ public struct DatasetUnpacker: Sendable {
       unlink(temporary)
       throw error
     }
-    isClosed = true
-    guard close(descriptor) == 0, rename(temporary, target) == 0 else {
+    // Renamed before it is closed: the lock that marks the file as ours goes with the descriptor.
+    guard rename(temporary, target) == 0 else {
       let error = failed("writing failed", target)
       unlink(temporary)
+      throw error
+    }
+    isClosed = true
+    guard close(descriptor) == 0 else {
+      let error = failed("writing failed", target)
+      unlink(target)
       throw error
     }
     return true

@@ -77,7 +77,9 @@ public struct GeneratedDataset: Sendable {
     let held = pairs
     let total = identities * imagesPerIdentity + 2 * held.count
     let writer = try FaceRecordWriter(path: "\(folder)/train.rec")
-    var images: [VerificationImage] = []
+    let setWriter =
+      try held.isEmpty
+      ? nil : VerificationSetWriter(path: "\(folder)/\(setName).bin", isSame: held.map(\.isSame))
     let training = (0..<identities).flatMap { who in (0..<imagesPerIdentity).map { Request(identity: who, index: $0) } }
     let requests = training + held.flatMap { [$0.0, $0.1] }
     var (drawn, given) = (0, 0)
@@ -91,15 +93,13 @@ public struct GeneratedDataset: Sendable {
       if drawn < training.count {
         try writer.append(label: requests[drawn].identity, encoded: bytes)
       } else {
-        images.append(.encoded(bytes))
+        try setWriter?.append(encoded: bytes)
       }
       drawn += 1
       progress(drawn, total)
     }
     try writer.commit()
     try Property(classCount: identities, height: 112, width: 112).write(to: "\(folder)/property")
-    if !held.isEmpty {
-      try VerificationSet(images: images, isSame: held.map(\.isSame)).write(path: "\(folder)/\(setName).bin")
-    }
+    try setWriter?.commit()
   }
 }

@@ -110,29 +110,78 @@ public struct PairList: Sendable, Equatable {
     return [".jpg", ".jpeg", ".png"].lazy.map { stem + $0 }.first { fileExists($0) }
   }
 
-  /// The verification set of these pairs with the images below `folder`, each file's bytes as they are unless `intake`
-  /// changes them, and how many of the images that pairs ask for were encoded anew.
+  /// What was written.
+  public struct Report: Sendable, Equatable {
+    /// Pairs in the set.
+    public let pairCount: Int
+    /// How many of them show one person.
+    public let sameCount: Int
+    /// Images that were encoded anew, each counted once however many pairs ask for it.
+    public let encodedCount: Int
+  }
+
+  /// Writes the verification set of these pairs with the images below `folder` to `path`, whole or not at all: each file's
+  /// bytes as they are unless `intake` changes them.
   ///
-  /// Throws `.notFound` where images are missing (with the first twenty of them), `.corrupt` where one does not decode,
-  /// `.mismatch` where one has another size, each with the line of the pair.
-  public func verificationSet(
-    images folder: String, intake: ImageIntake, threads: Int, progress: (Int, Int) -> Void = { _, _ in }
-  ) throws(FormatError) -> (set: VerificationSet, encodedCount: Int) {
+  /// Images are read as the pairs ask for them and go straight to the file, so that memory does not grow with the number
+  /// of pairs; one that several pairs ask for is read for each. `protocol` is the pickle's, 2 to 5. Throws `.notFound`
+  /// where images are missing (with the first twenty of them), `.corrupt` where one does not decode, `.mismatch` where one
+  /// has another size, each with the line of the pair.
+  public func write(
+    images folder: String, intake: ImageIntake, threads: Int, to path: String, protocol version: Int = 4,
+    progress: (Int, Int) -> Void = { _, _ in }
+  ) throws(FormatError) -> Report {
+    let files = try files(below: folder)
+    let writer = try VerificationSetWriter(path: path, isSame: pairs.map(\.isSame), protocol: version)
+    let total = 2 * pairs.count
+    func reference(_ position: Int) -> Reference {
+      let pair = pairs[position / 2]
+      return position % 2 == 0 ? pair.first : pair.second
+    }
+    var encoded: Set<Reference> = []
+    var (given, taken) = (0, 0)
+    try inOrder(
+      threads: threads,
+      next: { () throws(FormatError) -> [String]? in
+        guard given < total else { return nil }
+        let end = min(total, given + 16)
+        defer { given = end }
+        return (given..<end).map { files[reference($0)] ?? "" }
+      }, work: { intake.take($0) },
+      take: { (outcome) throws(FormatError) in
+        let (image, line) = (reference(taken), pairs[taken / 2].line)
+        let file = files[image] ?? ""
+        switch outcome {
+        case .bad(let reason):
+          throw FormatError(
+            .corrupt, "the image does not decode: \(reason)", path: file,
+            advice: "line \(line) of \(self.path) asks for it: replace it, or take the line out")
+        case .misfit(let what): throw intake.misfitError(file, what)
+        case .taken(let bytes, let isUnchanged):
+          if !isUnchanged { encoded.insert(image) }
+          try writer.append(encoded: bytes)
+        }
+        taken += 1
+        progress(taken, total)
+      })
+    try writer.commit()
+    return Report(pairCount: pairs.count, sameCount: pairs.count { $0.isSame }, encodedCount: encoded.count)
+  }
+
+  /// The file of every image that a pair asks for; throws `.notFound` with the first twenty that are missing.
+  private func files(below folder: String) throws(FormatError) -> [Reference: String] {
     guard isFolder(folder) else {
       throw FormatError(
         .notFound, "a folder of identity folders is expected here", path: folder, advice: "check the path")
     }
-    // Most images stand in several pairs; each is read once.
-    var slots: [Reference: Int] = [:]
-    var files: [(path: String, line: Int)] = []
+    var files: [Reference: String] = [:]
+    var asked: Set<Reference> = []
     var missing: [String] = []
     for pair in pairs {
-      for image in [pair.first, pair.second] where slots[image] == nil {
-        slots[image] = files.count
+      for image in [pair.first, pair.second] where asked.insert(image).inserted {
         if let path = Self.find(image, in: folder) {
-          files.append((path, pair.line))
+          files[image] = path
         } else {
-          files.append(("", pair.line))
           missing.append("line \(pair.line): \(image.name)/\(image.name)_\(padded(image.number, 4)).jpg")
         }
       }
@@ -142,38 +191,9 @@ public struct PairList: Sendable, Equatable {
       let rest = missing.count > 20 ? "\n  … and \(missing.count - 20) more" : ""
       throw FormatError(
         .notFound,
-        "\(missing.count) of \(files.count) images of the pairs are missing in \(folder):\n  \(shown)\(rest)\n",
+        "\(missing.count) of \(asked.count) images of the pairs are missing in \(folder):\n  \(shown)\(rest)\n",
         path: path, advice: "add them, or take their lines out")
     }
-    var loaded: [[UInt8]] = []
-    loaded.reserveCapacity(files.count)
-    var encoded = 0
-    var position = 0
-    try inOrder(
-      threads: threads,
-      next: { () throws(FormatError) -> [String]? in
-        guard position < files.count else { return nil }
-        let end = min(files.count, position + 16)
-        defer { position = end }
-        return files[position..<end].map(\.path)
-      }, work: { intake.take($0) },
-      take: { (outcome) throws(FormatError) in
-        let file = files[loaded.count]
-        switch outcome {
-        case .bad(let reason):
-          throw FormatError(
-            .corrupt, "the image does not decode: \(reason)", path: file.path,
-            advice: "line \(file.line) of \(path) asks for it: replace it, or take the line out")
-        case .misfit(let what): throw intake.misfitError(file.path, what)
-        case .taken(let bytes, let isUnchanged):
-          if !isUnchanged { encoded += 1 }
-          loaded.append(bytes)
-        }
-        progress(loaded.count, files.count)
-      })
-    let images = pairs.flatMap { pair in
-      [pair.first, pair.second].compactMap { slots[$0].map { VerificationImage.encoded(loaded[$0]) } }
-    }
-    return (VerificationSet(images: images, isSame: pairs.map(\.isSame)), encoded)
+    return files
   }
 }

@@ -97,12 +97,25 @@ public struct FaceRecordSource: SampleSource {
   /// 3 · imageSize².
   public var sampleSize: Int { 3 * imageSize * imageSize }
 
+  /// The samples of each identity, by their numbers in this source; nil where the file has no identity records.
+  public func identities() throws(FormatError) -> [Range<Int>]? {
+    guard let ranges = try file.identityRanges() else { return nil }
+    guard let kept else { return ranges }
+    var (next, groups) = (0, [Range<Int>]())
+    for range in ranges {
+      guard let start = range.first, next < kept.count, Int(kept[next]) == start else { continue }
+      groups.append(next..<next + range.count)
+      next += range.count
+    }
+    return groups
+  }
+
   /// A decoder and a buffer for one thread.
   public func makeReader() throws -> any SampleReader {
     Reader(self, try FaceDecoder(size: imageSize))
   }
 
-  /// The labels' range: every identity's first image where the file has identity records, every image otherwise.
+  /// The labels' range: every identity's first image that can be read where the file has identity records, every image otherwise.
   ///
   /// Throws the first label that does not fit in 0 ..< classCount, so that a wrong `num_classes` shows before the first
   /// step and not, as an index out of range, hours later.
@@ -115,12 +128,15 @@ public struct FaceRecordSource: SampleSource {
           advice: "set num_classes=\(ranges.count) (--set num_classes=\(ranges.count)), or correct the property file")
       }
       for range in ranges {
-        guard let first = range.first else { continue }
-        try checked(try file.readImage(at: first, into: &buffer).label, at: first)
+        // A broken record is the loader's business: counted and named when its turn comes. The next one speaks for it.
+        for position in range {
+          guard let face = try? file.readImage(at: position, into: &buffer) else { continue }
+          try checked(face.label, at: position)
+          break
+        }
       }
     } else {
       for position in 0..<file.imageCount {
-        // A broken record is the loader's business: counted and named when its turn comes.
         guard let face = try? file.readImage(at: position, into: &buffer) else { continue }
         try checked(face.label, at: position)
       }
@@ -132,7 +148,10 @@ public struct FaceRecordSource: SampleSource {
     guard label >= 0, label < Float(classCount), label == label.rounded() else {
       throw FormatError(
         .mismatch, "the image at position \(position) has the label \(label), num_classes is \(classCount)",
-        path: file.path, advice: "set num_classes above the largest label (--set num_classes=…)")
+        path: file.path,
+        advice:
+          "set num_classes above the largest label (--set num_classes=…); where the .idx may belong to other records, "
+          + "`insightface dataset check` tells")
     }
     return Int64(label)
   }

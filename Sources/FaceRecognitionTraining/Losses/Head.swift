@@ -4,7 +4,8 @@ import Torch
 public struct HeadResult {
   /// The mean cross entropy over the batch: a scalar on the head's device.
   public let loss: Tensor
-  /// How many of the batch have their own class as the best (with the margin on, as the reference counts): a scalar.
+  /// How many of the batch have their own class as the best (with the margin on, as the reference counts): a scalar; NaN
+  /// where the loss knows no classes.
   public let correct: Tensor
   /// ∂loss / ∂embeddings [N, D].
   public let embeddingGradient: Tensor
@@ -21,6 +22,11 @@ public protocol Head: AnyObject {
   var parameters: [NamedTensor] { get }
   /// The head's momentum buffers, in the order of the parameters.
   var momenta: [Tensor] { get }
+  /// What the head remembers beside its weights (moving means, a curriculum's t): part of a saved state.
+  var buffers: [NamedTensor] { get }
+
+  /// Tells where training stands; comes before the `backward` of every step.
+  func prepare(_ progress: HeadProgress)
 
   /// Loss and gradients of a batch: embeddings [N, D] without history, labels int64 [N] in 0 ..< K. The gradient of the
   /// head's own weights is kept for `update`.
@@ -31,6 +37,57 @@ public protocol Head: AnyObject {
 
   /// Gradients of the last `backward`, in the order of the parameters.
   var gradients: [Tensor?] { get }
+
+  /// `backward` and `update` in one, for a training step that needs no look at the whole gradient in between: a head that
+  /// can fuses them.
+  func step(_ embeddings: Tensor, _ labels: Tensor, learningRate: Double) -> HeadResult
+}
+
+extension Head {
+  /// One after the other.
+  public func step(_ embeddings: Tensor, _ labels: Tensor, learningRate: Double) -> HeadResult {
+    let result = backward(embeddings, labels)
+    update(learningRate: learningRate)
+    return result
+  }
+}
+
+extension Head {
+  /// Nothing but weights.
+  public var buffers: [NamedTensor] { [] }
+  /// Does not depend on the step.
+  public func prepare(_ progress: HeadProgress) {}
+}
+
+/// Where training stands when a head computes a batch.
+public struct HeadProgress: Sendable, Equatable {
+  /// The step, from 1: the key of a head's random draws.
+  public var step: Int
+  /// How much of the margin is in force, 0 … 1.
+  public var marginShare: Double
+  /// How much of the scale is in force, 0 … 1.
+  public var scaleShare: Double
+
+  /// A step with the whole margin and the whole scale.
+  public init(step: Int, marginShare: Double = 1, scaleShare: Double = 1) {
+    self.step = step
+    self.marginShare = marginShare
+    self.scaleShare = scaleShare
+  }
+}
+
+/// What every head with a weight starts from.
+struct HeadSettings {
+  /// K.
+  var classCount: Int
+  /// D.
+  var embeddingSize: Int
+  var momentum: Double
+  var weightDecay: Double
+  var device: Device
+  var generator: Generator
+  /// The type of weights and arithmetic; float64 is for checks of gradients.
+  var dtype = DType.float32
 }
 
 /// SGD state for the weights of a head.
@@ -56,7 +113,7 @@ func crossEntropy(_ logits: Tensor, _ labels: Tensor) -> (loss: Tensor, correct:
   let count = Double(logits.shape[0])
   let loss = -logProbabilities.gathered(1, column).mean()
   let correct = logits.argmax(1).equals(labels).to(.float32).sum()
-  let minusOne = Tensor.full(column.shape, -1, device: logits.device)
+  let minusOne = Tensor.full(column.shape, -1, dtype: logits.dtype, device: logits.device)
   let gradient = logProbabilities.exp().scatterAdded(1, column, minusOne) / count
   return (loss, correct, gradient)
 }

@@ -38,93 +38,51 @@ public enum MarginGradient: String, CaseIterable, Codable, Sendable {
 
 /// Softmax over scaled cosines with an angular margin: `margin_softmax` of the reference.
 ///
-/// With x̂ and ŵ the rows of embeddings and weight divided by their norms: logits = s · x̂ ŵᵀ, and the own class's cosine
-/// is replaced by cos(m1 · θ + m2) − m3. No bias. As in the reference there is no fallback for m1 · θ + m2 > π.
-///
-/// The cosine is held within ±(1 − 1e-7) where the angle is taken, and the derivative is taken there too, so that a face
-/// that coincides with its class centre has a finite gradient (the reference yields NaN).
-public final class MarginSoftmaxHead: Head {
-  /// K.
-  public let classCount: Int
+/// logits = s · cos θ, and the own class's cosine is replaced by cos(m1 · θ + m2) − m3. No bias. As in the reference there
+/// is no fallback for m1 · θ + m2 > π. With sub-centres the cosine of a class is that of its nearest centre
+/// (`SubCenters`).
+public final class MarginSoftmaxHead: CosineSoftmaxHead {
   /// The margin in force; a warm-up changes it from step to step.
-  public var margin: Margin
+  public var margin: Margin { didSet { scale = margin.scale } }
   /// How the margin is differentiated.
   public let marginGradient: MarginGradient
-  private let weight: Tensor
-  private let weightMomentum: Tensor
-  private let optimizer: HeadOptimizer
-  private var weightGradient: Tensor?
+  private let fullMargin: Margin
 
   /// W ~ N(0, 0.01²) [K, D].
-  public init(
+  public convenience init(
     classCount: Int, embeddingSize: Int, margin: Margin, marginGradient: MarginGradient = .exact, momentum: Double,
     weightDecay: Double, device: Device, generator: Generator
   ) {
-    self.classCount = classCount
+    self.init(
+      HeadSettings(
+        classCount: classCount, embeddingSize: embeddingSize, momentum: momentum, weightDecay: weightDecay,
+        device: device, generator: generator), margin: margin, marginGradient: marginGradient)
+  }
+
+  init(_ settings: HeadSettings, margin: Margin, marginGradient: MarginGradient = .exact, subCenters: Int = 1) {
     self.margin = margin
+    fullMargin = margin
     self.marginGradient = marginGradient
-    weight = Tensor.empty([classCount, embeddingSize]).fillNormal(deviation: 0.01, generator).to(nil, device)
-    weightMomentum = .zeros([classCount, embeddingSize], device: device)
-    optimizer = HeadOptimizer(momentum: momentum, weightDecay: weightDecay)
+    super.init(settings, scale: margin.scale, subCenters: subCenters)
   }
 
-  /// `fc7_weight`.
-  public var parameters: [NamedTensor] { [NamedTensor("fc7_weight", weight)] }
-  /// The momentum buffer.
-  public var momenta: [Tensor] { [weightMomentum] }
-  /// ∂loss/∂W.
-  public var gradients: [Tensor?] { [weightGradient] }
+  /// Takes up the margin and the scale of a step.
+  public override func prepare(_ progress: HeadProgress) {
+    super.prepare(progress)
+    var grown = fullMargin.grown(progress.marginShare)
+    grown.scale *= progress.scaleShare
+    margin = grown
+  }
 
-  /// With g = ∂loss/∂cos [N, K]: ∂loss/∂x̂ = g ŵ and ∂loss/∂ŵ = gᵀ x̂, each taken through its normalisation.
-  public func backward(_ embeddings: Tensor, _ labels: Tensor) -> HeadResult {
-    withoutGrad {
-      let x = NormalizedRows(embeddings)
-      let w = NormalizedRows(weight)
-      let column = labels.unsqueezed(1)
-      let cosine = x.rows.linear(w.rows)
-      let own = cosine.gathered(1, column)
-      let (moved, slope) = applyMargin(own)
-      let logits = cosine.scattered(1, column, moved) * margin.scale
-      let (loss, correct, gradient) = crossEntropy(logits, labels)
-      // Only the own class's cosine went through the margin.
-      let ownGradient = gradient.gathered(1, column) * slope
-      let g = gradient.scattered(1, column, ownGradient) * margin.scale
-      weightGradient = w.gradient(g.transposed().matmul(x.rows))
-      return HeadResult(loss: loss, correct: correct, embeddingGradient: x.gradient(g.matmul(w.rows)))
+  override var movesOwnOnly: Bool { true }
+
+  override func logits(_ cosines: Cosines) -> MarginLogits {
+    if margin.m1 == 1 && margin.m2 == 0 {
+      return MarginLogits(all: cosines.all, own: cosines.own - margin.m3, ownSlope: cosines.ones)
     }
-  }
-
-  /// The cosine of the own class [N, 1] with the margin on, and its derivative by the cosine without.
-  private func applyMargin(_ cosine: Tensor) -> (cosine: Tensor, slope: Tensor) {
-    let one = Tensor.ones(cosine.shape, device: cosine.device)
-    if margin.m1 == 1 && margin.m2 == 0 { return (cosine - margin.m3, one) }
-    let limit = 1 - 1e-7
-    let theta = cosine.clamped(-limit, limit).acos()
     // As in the reference, m2 and m3 count only where they are positive beside an angular margin.
-    let moved = theta * margin.m1 + Swift.max(margin.m2, 0)
-    let slope = marginGradient == .exact ? moved.sin() * margin.m1 / theta.sin() : one
-    return (moved.cos() - Swift.max(margin.m3, 0), slope)
+    let (moved, slope) = angularMargin(cosines.own, factor: margin.m1, shift: max(margin.m2, 0))
+    return MarginLogits(
+      all: cosines.all, own: moved - max(margin.m3, 0), ownSlope: marginGradient == .exact ? slope : cosines.ones)
   }
-
-  /// One step of SGD.
-  public func update(learningRate: Double) {
-    optimizer.step(weight, weightGradient, weightMomentum, learningRate)
-    weightGradient = nil
-  }
-}
-
-/// Rows divided by their norms, x̂ = x · r with r = (Σ x² + 1e-10)^(−1/2) (MXNet's `L2Normalization`), and the way back.
-struct NormalizedRows {
-  /// x̂.
-  let rows: Tensor
-  /// r [N, 1].
-  let reciprocal: Tensor
-
-  init(_ x: Tensor) {
-    reciprocal = ((x * x).sum(1, keepDim: true) + 1e-10).rsqrt()
-    rows = x * reciprocal
-  }
-
-  /// ∂/∂x from ∂/∂x̂: r · (g − x̂ (x̂ · g)).
-  func gradient(_ g: Tensor) -> Tensor { (g - rows * (rows * g).sum(1, keepDim: true)) * reciprocal }
 }

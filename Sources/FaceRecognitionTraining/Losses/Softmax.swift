@@ -39,6 +39,7 @@ public final class SoftmaxHead: Head {
   /// With g = ∂loss/∂logits: ∂loss/∂x = g W, ∂loss/∂W = gᵀ x, ∂loss/∂b = Σ g.
   public func backward(_ embeddings: Tensor, _ labels: Tensor) -> HeadResult {
     withoutGrad {
+      let embeddings = embeddings.to(weight.dtype)
       let (loss, correct, g) = crossEntropy(embeddings.linear(weight, bias: bias), labels)
       weightGradient = g.transposed().matmul(embeddings)
       biasGradient = bias == nil ? nil : g.sum(0)

@@ -30,13 +30,7 @@ public struct RecognitionConfiguration: Sendable {
   /// The configuration of a network, a loss and a data set, before anything is set by hand.
   public init(network: RecognitionNetwork, loss: RecognitionLoss, dataset: String) {
     for (key, value) in Self.defaults { put(key, value) }
-    put("loss_name", .string(loss == .softmax ? "softmax" : "margin_softmax"))
-    if let margin = Self.margin(of: loss) {
-      put("loss_s", .double(margin.scale))
-      put("loss_m1", .double(margin.m1))
-      put("loss_m2", .double(margin.m2))
-      put("loss_m3", .double(margin.m3))
-    }
+    for (key, value) in loss.defaults { put(key, value) }
     let net = network.defaultSettings
     put("net_name", .string(network.family))
     put("emb_size", .int(net.embeddingSize))
@@ -50,8 +44,10 @@ public struct RecognitionConfiguration: Sendable {
     put("loss", .string(loss.rawValue))
     put("network", .string(network.rawValue))
     put("num_workers", .int(1))
-    put("batch_size", .int(128))
-    put("per_batch_size", .int(128))
+    // The triplet losses have a batch size of their own.
+    let batch = values["per_batch_size"] ?? .int(128)
+    put("batch_size", batch)
+    put("per_batch_size", batch)
     for (key, value) in Self.argumentDefaults + Self.recipeDefaults where values[key] == nil { values[key] = value }
   }
 
@@ -79,16 +75,6 @@ public struct RecognitionConfiguration: Sendable {
   public static let datasets: [(name: String, path: String, classCount: Int)] = [
     ("emore", "../datasets/faces_emore", 85742), ("retina", "../datasets/ms1m-retinaface-t1", 93431),
   ]
-
-  static func margin(of loss: RecognitionLoss) -> Margin? {
-    switch loss {
-    case .softmax: nil
-    case .nsoftmax: Margin()
-    case .arcface: Margin(m2: 0.5)
-    case .cosface: Margin(m3: 0.35)
-    case .combined: Margin(m2: 0.3, m3: 0.2)
-    }
-  }
 
   /// Every key that can be set.
   public var keys: [String] { order + (Self.argumentNames + Self.recipeNames).filter { !order.contains($0) } }
@@ -254,9 +240,7 @@ public struct RecognitionConfiguration: Sendable {
     try validateRecipe()
     try require(
       string("net_name") == "fmobilefacenet", "\(show("net_name")): \(string("network")) is built by fmobilefacenet")
-    let expected = string("loss") == "softmax" ? "softmax" : "margin_softmax"
-    try require(
-      string("loss_name") == expected, "\(show("loss_name")): --loss \(string("loss")) is \(expected)")
+    try validateLoss()
     _ = try learningRateSteps()
   }
 

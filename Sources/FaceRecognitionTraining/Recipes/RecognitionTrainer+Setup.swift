@@ -83,9 +83,7 @@ extension RecognitionTrainer {
     if options.learningRateWarmup > 0 {
       log.note("note: the learning rate grows over the first \(options.learningRateWarmup) steps")
     }
-    if options.marginGradient == .straightThrough {
-      log.note("note: the margin's gradient is straight-through, as in arcface_torch")
-    }
+    if let gradient = options.marginGradient { log.note("note: the margin's gradient is \(gradient.rawValue)") }
   }
 
   /// Says what the run needs and what is free; an error where it will not fit.
@@ -132,19 +130,6 @@ extension RecognitionTrainer {
       momentum: c.double("bn_mom"))
   }
 
-  static func head(_ c: RecognitionConfiguration, _ options: TrainingOptions, _ generator: Generator) -> any Head {
-    let (classes, size) = (c.int("num_classes"), c.int("emb_size"))
-    let (momentum, decay) = (c.double("mom"), c.double("wd"))
-    if c.string("loss_name") == "softmax" {
-      return SoftmaxHead(
-        classCount: classes, embeddingSize: size, hasBias: !c.bool("fc7_no_bias"), momentum: momentum,
-        weightDecay: decay, device: options.device, generator: generator)
-    }
-    return MarginSoftmaxHead(
-      classCount: classes, embeddingSize: size, margin: c.margin, marginGradient: options.marginGradient,
-      momentum: momentum, weightDecay: decay, device: options.device, generator: generator)
-  }
-
   /// Fills network and, where the checkpoint has one that fits, head.
   static func loadPretrained(
     _ c: RecognitionConfiguration, _ options: TrainingOptions, _ network: TrainableNetwork,
@@ -177,11 +162,14 @@ extension RecognitionTrainer {
       return
     }
     let path = checkpoint.location.parametersPath
-    for parameter in head.parameters {
+    for parameter in head.parameters + head.buffers {
       guard let stored = checkpoint.others[parameter.name] else {
+        let isWeight = head.parameters.contains { $0.name == parameter.name }
         log.note(
-          "note: head: the checkpoint has no \(parameter.name) (ckpt_embedding leaves it out): it starts from "
-            + "random weights; --head class-mean starts it from the identities' mean embeddings")
+          "note: head: the checkpoint has no \(parameter.name) (ckpt_embedding leaves it out): "
+            + (isWeight
+              ? "it starts from random weights; --head class-mean starts it from the identities' mean embeddings"
+              : "it starts anew"))
         continue
       }
       guard stored.shape == parameter.tensor.shape else {
@@ -241,6 +229,48 @@ extension RecognitionTrainer {
       present = names.filter { $0.hasSuffix(".bin") }.sorted().map { "\(dataset)/\($0)" }
     }
     return try present.map { try VerificationImages(path: $0, imageSize: imageSize) }
+  }
+
+  /// The batches of a run: all faces in a drawn order, or mined triplets.
+  static func feed(
+    _ c: RecognitionConfiguration, _ options: TrainingOptions, _ source: FaceRecordSource,
+    _ network: TrainableNetwork, batchSize: Int, start: BatchPosition, state: TrainingState.Reader?, log: RunLog
+  ) throws -> any BatchFeed {
+    let statePath = "\(folder(c))/state.safetensors"
+    guard start.epoch >= 0, start.batch >= 0 else {
+      throw FormatError(.corrupt, "the state's place (\(start.epoch), \(start.batch)) is negative", path: statePath)
+    }
+    let threads = options.decodeThreads ?? decodeThreads()
+    guard c.recognitionLoss.isTriplet else {
+      return try BatchLoader(
+        source, .init(batchSize: batchSize, seed: options.seed, threads: threads, isStrict: options.isStrict),
+        start: start)
+    }
+    let size = source.imageSize
+    let plain = try FaceRecordSource(
+      source.file, imageSize: size, classCount: c.int("num_classes"), augmentation: .init(mirrors: false),
+      minimumImages: c.int("data_images_filter"))
+    let settings = TripletFeed.Settings(
+      batchSize: batchSize, bagSize: c.int("triplet_bag_size"), imagesPerIdentity: c.int("images_per_identity"),
+      miner: TripletMiner(
+        alpha: c.double("triplet_alpha"), largestPositive: c.double("triplet_max_ap"), seed: options.seed),
+      decodeThreads: threads, isStrict: options.isStrict)
+    return try TripletFeed(
+      source, plain: plain, settings: settings, start: start, state: state.map { ($0, statePath) },
+      embed: { batch in
+        let wasTraining = network.isTraining
+        network.setTraining(false)
+        defer { network.setTraining(wasTraining) }
+        return try withoutGrad {
+          try Torch.catching {
+            let images = Tensor(
+              bytes: UnsafeRawBufferPointer(batch.pixels.bytes), shape: [batch.labels.count, size, size, 3],
+              dtype: .uint8
+            ).to(nil, options.device).permuted([0, 3, 1, 2])
+            return network(images)
+          }
+        }
+      }, log: { log.out($0) })
   }
 
   /// `MXNET_CPU_WORKER_NTHREADS`, else one thread a core, two at most.

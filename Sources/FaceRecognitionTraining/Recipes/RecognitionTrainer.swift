@@ -26,7 +26,7 @@ public final class RecognitionTrainer {
   private let schedule: LearningRateSchedule
   private let source: FaceRecordSource
   private let sets: [VerificationImages]
-  private let loader: any BatchSequence
+  private let loader: any BatchFeed
   private let events: EventWriter
   private let history: RunHistory
 
@@ -57,10 +57,13 @@ public final class RecognitionTrainer {
     self.observer = observer
     if let threads = options.threads { Torch.threadCount = threads }
     Torch.useDeterministicAlgorithms(true)
+    // Who computes activations twice to save memory wants it back.
+    if configuration.bool("memonger") { Torch.returnFreedMemory() } else { Torch.keepFreedMemory() }
 
     let dataset = configuration.string("dataset_path")
     try Self.completeClassCount(&configuration, dataset)
     try configuration.validate()
+    try configuration.validateLoss(options)
     self.configuration = configuration
 
     folder = Self.folder(configuration)
@@ -93,7 +96,7 @@ public final class RecognitionTrainer {
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }
-    head = Self.head(configuration, options, generator)
+    head = configuration.recognitionLoss.head(configuration, options, generator)
     if state == nil, !configuration.string("pretrained").isEmpty {
       try Self.loadPretrained(configuration, options, network, head, log)
     }
@@ -153,12 +156,8 @@ public final class RecognitionTrainer {
     }
     history = try RunHistory(path: "\(folder)/history.csv", keptSteps: step)
     events = try EventWriter(folder: folder)
-    loader = try BatchLoader(
-      source,
-      .init(
-        batchSize: images, seed: options.seed,
-        threads: options.decodeThreads ?? Self.decodeThreads(), isStrict: options.isStrict),
-      start: start)
+    loader = try Self.feed(
+      configuration, options, source, network, batchSize: images, start: start, state: state, log: log)
     if let state {
       try update.restore(state)
       log.note("note: resumed after step \(step) (epoch \(start.epoch), batch \(start.batch)) from \(statePath)")
@@ -175,9 +174,13 @@ public final class RecognitionTrainer {
     if loader.position.batch == 0 { log.out("call reset()") }
     epochBegan = seconds()
     let limit = configuration.stepLimit(batchesPerEpoch: loader.batchesPerEpoch)
+    if limit > 0, step >= limit {
+      log.note("note: \(step) steps are done and max_steps is \(limit): nothing to do; a larger --max-steps goes on")
+    }
     let began = seconds()
     let firstStep = step
     while limit == 0 || step < limit {
+      try loader.prepare()
       if let signal = StopSignal.pending {
         try saveState()
         log.note("note: signal \(signal): the state is saved after step \(step); --resume goes on from there")
@@ -202,7 +205,7 @@ public final class RecognitionTrainer {
 
   /// Forward, head, backward, update.
   private func trainingStep(_ batch: LoadedBatch, _ rate: Double) throws -> Update.Result {
-    if let margined = head as? MarginSoftmaxHead { margined.margin = margin(step + 1) }
+    head.prepare(headProgress(step + 1))
     let result = try Torch.catching {
       do {
         return try update(batch, imageSize: source.imageSize, step: step + 1, learningRate: rate)
@@ -218,13 +221,10 @@ public final class RecognitionTrainer {
     return result
   }
 
-  private func margin(_ step: Int) -> Margin {
-    var margin = configuration.margin
-    if step < options.marginWarmup { margin = margin.grown(Double(step) / Double(options.marginWarmup)) }
-    if step < options.scaleWarmup {
-      margin.scale *= 0.25 + 0.75 * Double(step) / Double(options.scaleWarmup)
-    }
-    return margin
+  private func headProgress(_ step: Int) -> HeadProgress {
+    func share(_ warmup: Int) -> Double { step < warmup ? Double(step) / Double(warmup) : 1 }
+    return HeadProgress(
+      step: step, marginShare: share(options.marginWarmup), scaleShare: 0.25 + 0.75 * share(options.scaleWarmup))
   }
 
   /// The reference's batch-end callback: learning rate, speed, verification, checkpoint, end of an epoch.
@@ -251,14 +251,14 @@ public final class RecognitionTrainer {
   private func writeScalars(_ means: (accuracy: Double, loss: Double), _ speed: Double) throws {
     let s = Int64(step)
     try events.addScalar("train/lossvalue", Float(means.loss), step: s)
-    try events.addScalar("train/acc", Float(means.accuracy), step: s)
+    if !means.accuracy.isNaN { try events.addScalar("train/acc", Float(means.accuracy), step: s) }
     try events.addScalar("train/lr", Float(schedule.rate(step: step)), step: s)
     try events.addScalar("train/samples_per_second", Float(speed), step: s)
   }
 
   private func endEpoch(_ epoch: Int) {
     let means = speedometer.lastMeans
-    log.info("Epoch[\(epoch)] Train-acc=\(fixed(means.accuracy, 6))")
+    if !means.accuracy.isNaN { log.info("Epoch[\(epoch)] Train-acc=\(fixed(means.accuracy, 6))") }
     log.info("Epoch[\(epoch)] Train-lossvalue=\(fixed(means.loss, 6))")
     log.info("Epoch[\(epoch)] Time cost=\(fixed(seconds() - epochBegan, 3))")
     log.out("call reset()")
@@ -287,7 +287,7 @@ public final class RecognitionTrainer {
     ConfigurationError(
       "\(problem.what) at step \(step + 1)"
         + (problem.tensor.map { "; the first tensor that is not finite is \($0)" } ?? "; every weight is finite")
-        + ". The weights were not updated and the last saved state is whole: resume with a lower --lr, a --clip-norm, or "
+        + ". The last saved state is whole: resume with a lower --lr, a --clip-norm, or "
         + "grow the margin with --margin-warmup")
   }
 
@@ -330,7 +330,8 @@ public final class RecognitionTrainer {
     let location = CheckpointLocation(prefix: "\(folder)/model", epoch: number)
     let whole = !configuration.bool("ckpt_embedding")
     try Checkpoint.save(
-      graph, weights: network.parameters, buffers: network.buffers, head: whole ? head.parameters : [],
+      graph, weights: network.parameters, buffers: network.buffers,
+      head: whole ? head.parameters + head.buffers : [],
       training: whole ? Self.trainingSymbol(configuration) : nil, to: location)
     log.info("Saved checkpoint to \"\(location.parametersPath)\"")
   }
@@ -362,8 +363,9 @@ public final class RecognitionTrainer {
     notes["log_length"] = "\(log.byteCount)"
     notes["speedometer"] = speedometer.saved
     highest.note(in: &notes)
+    loader.note(in: &notes)
     update.note(in: &notes)
-    try TrainingState(tensors: tensors, notes: notes).save(to: "\(folder)/state.safetensors")
+    try TrainingState(tensors: tensors + loader.stateTensors, notes: notes).save(to: "\(folder)/state.safetensors")
     stateSavedAt = seconds()
   }
 

@@ -18,8 +18,8 @@ public struct TrainingOptions: Sendable {
   public var isStrict = false
   /// A checkpoint that fits only in part is accepted.
   public var allowMissing = false
-  /// How the margin is differentiated.
-  public var marginGradient: MarginGradient = .exact
+  /// How the margin is differentiated; nil: as the loss's authors do.
+  public var marginGradient: MarginGradient?
   /// Steps over which the margin grows from none to whole; 0: whole from the first.
   public var marginWarmup = 0
   /// Steps over which the scale grows from a quarter of it to whole; 0: whole from the first.

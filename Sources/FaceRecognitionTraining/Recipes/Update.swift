@@ -18,7 +18,7 @@ struct NotFinite: Error {
 ///
 /// Parts of a batch (`accumulate`) go through one after the other and the mean of their gradients is taken, so that n parts
 /// of N images move the weights as a batch of n · N does (batch normalisation sees N at a time). The head updates itself
-/// (`Head.update`) where nothing needs its whole gradient first: with MXNet's SGD, one part, and no clipping of the head.
+/// (`Head.step`) where nothing needs its whole gradient first: with MXNet's SGD, one part, and no clipping of the head.
 final class Update {
   /// What a batch gave.
   struct Result {
@@ -44,8 +44,6 @@ final class Update {
     self.network = network
     self.head = head
     self.settings = settings
-    // Who computes twice to save memory wants it back.
-    if settings.recomputes && settings.device.isCPU { Torch.returnFreedMemory() }
     optimizer = settings.optimizer(network.parameters, nil)
     headOptimizer = settings.headUpdatesItself ? nil : settings.optimizer(head.parameters, head.momenta)
     scaler = settings.precision == .float16 ? GradientScaler() : nil
@@ -53,7 +51,8 @@ final class Update {
 
   /// One update from images [n · N, S, S, 3] uint8 and labels [n · N], whose draws come from (seed, step).
   ///
-  /// - Throws: `NotFinite` before any weight is touched.
+  /// - Throws: `NotFinite` before any weight is touched, but for those of a head that updates itself where the loss is finite
+  ///   and the backbone's gradient is not.
   func callAsFunction(_ batch: LoadedBatch, imageSize: Int, step: Int, learningRate: Double) throws -> Result {
     let parts = settings.parts
     let count = batch.labels.count / parts
@@ -71,10 +70,10 @@ final class Update {
       network.dropoutKey = draws.next()
       let result: HeadResult
       if isFrozen {
-        result = head.backward(frozenEmbeddings(images), labels)
+        result = headStep(frozenEmbeddings(images), labels, learningRate)
       } else {
         let pass = network.pass(images, settings.pass)
-        result = head.backward(pass.output, labels)
+        result = headStep(pass.output, labels, learningRate)
         let gradient = scaler.map { result.embeddingGradient * $0.scale } ?? result.embeddingGradient
         pass.backward(gradient)
       }
@@ -85,7 +84,7 @@ final class Update {
     let loss = losses.map(\.item).reduce(0, +) / Double(parts)
     let correct = corrects.map(\.item).reduce(0, +)
     guard loss.isFinite else {
-      let weights = network.parameters + network.buffers + head.parameters
+      let weights = network.parameters + network.buffers + head.parameters + head.buffers
       throw NotFinite(what: "the loss became \(loss)", tensor: nameOfNotFinite(in: weights))
     }
     let gradients = network.parameters.map(\.tensor.grad)
@@ -112,10 +111,18 @@ final class Update {
       headOptimizer.step(
         gradients: headGradients, learningRate: learningRate,
         rescale: headFactor * (settings.clipsHead ? clip : 1))
-    } else {
+    } else if !fusesHead {
       head.update(learningRate: learningRate)
     }
     return Result(loss: loss, correct: correct, gradientNorm: norm, moved: true)
+  }
+
+  /// Whether the head may move its weights before the backbone's gradient is known: not where half precision may overflow.
+  private var fusesHead: Bool { headOptimizer == nil && scaler == nil }
+
+  private func headStep(_ embeddings: Tensor, _ labels: Tensor, _ learningRate: Double) -> HeadResult {
+    fusesHead
+      ? head.step(embeddings, labels, learningRate: learningRate) : head.backward(embeddings, labels)
   }
 
   /// Embeddings of a backbone that does not learn: with running statistics and without dropout, as in use.
@@ -156,7 +163,7 @@ final class Update {
   var stateTensors: [NamedTensor] {
     let headState =
       headOptimizer?.state ?? zip(head.parameters, head.momenta).map { NamedTensor("momentum:\($0.name)", $1) }
-    return network.parameters + network.buffers + head.parameters + optimizer.state + headState
+    return network.parameters + network.buffers + head.parameters + head.buffers + optimizer.state + headState
   }
 
   func note(in notes: inout [String: String]) {

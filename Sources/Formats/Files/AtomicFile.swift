@@ -159,7 +159,11 @@ private func partPrefix(_ name: String) -> String {
   "." + String(decoding: name.utf8.prefix(200), as: UTF8.self) + "."
 }
 
-private func openTemporary(
+/// Makes a file `.name.….part` in `folder`, open for writing, that ``removeAbandoned(folder:name:)`` leaves alone as long as
+/// its descriptor is open.
+///
+/// `path` is the file that errors name. Throws `.io` or `.notFound`.
+public func openTemporary(
   folder: String, name: String, path: String
 ) throws(FormatError) -> (temporary: String, descriptor: Int32) {
   for _ in 0..<100 {
@@ -180,8 +184,8 @@ private func openTemporary(
   throw FormatError(.io, "no temporary name could be made in \(folder)", path: path)
 }
 
-/// Removes temporary files of `name` whose writers are gone (their locks went with them).
-private func removeAbandoned(folder: String, name: String) {
+/// Removes temporary files of `name` in `folder` whose writers are gone (their locks went with them).
+public func removeAbandoned(folder: String, name: String) {
   guard let listing = opendir(folder) else { return }
   defer { closedir(listing) }
   let prefix = partPrefix(name)

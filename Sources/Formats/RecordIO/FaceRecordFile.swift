@@ -82,6 +82,7 @@ public final class FaceRecordFile: Sendable {
       index = try Self.scan(reader)
     }
     guard let header = try Self.headerRecord(reader, index) else {
+      if fileExists(indexPath) { try Self.checkEnd(of: index, in: reader, indexPath: indexPath) }
       layout = .plain
       imageCount = index.count
       identityCount = nil
@@ -293,6 +294,25 @@ extension FaceRecordFile {
     var last = 0
     for rank in 0..<index.count { last = max(last, index.offset(at: rank)) }
     _ = try reader.peek(at: last, limit: 0)
+  }
+
+  /// No record stands behind the last one that the index knows.
+  ///
+  /// An index that was cut short has lost its last line, which in InsightFace's layout is that of the header record: what is
+  /// left looks like a plain file with fewer images.
+  private static func checkEnd(
+    of index: RecordIndex, in reader: RecordReader, indexPath: String
+  ) throws(FormatError) {
+    var last = 0
+    for rank in 0..<index.count { last = max(last, index.offset(at: rank)) }
+    guard index.count > 0 else { return }
+    let next = try reader.peek(at: last, limit: 0).end
+    guard next >= reader.byteCount else {
+      throw FormatError(
+        .mismatch,
+        "the \(index.count) records of the index end at byte \(next), but \(reader.path) goes on to byte "
+          + "\(reader.byteCount)", path: indexPath, advice: RecordReader.indexAdvice)
+    }
   }
 
   /// The header record: labels without an image at key 0.

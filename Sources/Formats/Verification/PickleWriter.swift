@@ -4,6 +4,8 @@ struct PickleWriter {
   private let version: Int
   private var frame: [UInt8] = []
   private var memoized = 0
+  private var listCount = 0
+  private var listPosition = 0
   private var encodeFunction: Int?
   private var bytesType: Int?
   private var latin1: Int?
@@ -20,36 +22,45 @@ struct PickleWriter {
     try file.write(contentsOf: [0x80, UInt8(version)])
   }
 
-  /// `(list of bytes, list of truth values)`.
-  mutating func write(images: [[UInt8]], isSame: [Bool]) throws(FormatError) {
+  /// Begins `(list of bytes, list of truth values)`, whose first list will hold `count` images.
+  mutating func begin(imageCount count: Int) throws(FormatError) {
     try boundary()
     try boundary()
-    try list(images.count) { (writer, index) throws(FormatError) in try writer.bytes(images[index]) }
+    begin(list: count)
+  }
+
+  /// The next image of the first list.
+  mutating func append(image: [UInt8]) throws(FormatError) {
+    try item { (writer) throws(FormatError) in try writer.bytes(image) }
+  }
+
+  /// The second list, and the end of the file.
+  mutating func end(isSame: [Bool]) throws(FormatError) {
     try boundary()
-    try list(isSame.count) { (writer, index) throws(FormatError) in writer.frame.append(isSame[index] ? 0x88 : 0x89) }
+    begin(list: isSame.count)
+    for answer in isSame { try item { (writer) throws(FormatError) in writer.frame.append(answer ? 0x88 : 0x89) } }
     frame.append(0x86)
     _ = memoize()
     frame.append(UInt8(ascii: "."))
     try endFrame()
   }
 
-  private mutating func list(
-    _ count: Int, _ item: (inout PickleWriter, Int) throws(FormatError) -> Void
-  ) throws(FormatError) {
+  private mutating func begin(list count: Int) {
     frame.append(UInt8(ascii: "]"))
     _ = memoize()
-    if count == 1 {
-      try boundary()
-      try item(&self, 0)
+    listCount = count
+    listPosition = 0
+  }
+
+  /// One item of the list at hand: alone, or in batches between a mark and an opcode that appends them all.
+  private mutating func item(_ write: (inout PickleWriter) throws(FormatError) -> Void) throws(FormatError) {
+    if listCount > 1, listPosition % Self.batch == 0 { frame.append(UInt8(ascii: "(")) }
+    try boundary()
+    try write(&self)
+    listPosition += 1
+    if listCount == 1 {
       frame.append(UInt8(ascii: "a"))
-      return
-    }
-    for start in stride(from: 0, to: count, by: Self.batch) {
-      frame.append(UInt8(ascii: "("))
-      for index in start..<min(start + Self.batch, count) {
-        try boundary()
-        try item(&self, index)
-      }
+    } else if listPosition % Self.batch == 0 || listPosition == listCount {
       frame.append(UInt8(ascii: "e"))
     }
   }
@@ -165,31 +176,70 @@ struct PickleWriter {
   }
 }
 
+/// Writes a verification set image by image, so that a set of any size needs the memory of one image.
+///
+/// The file is what `pickle.dump((bins, issame_list), file, protocol)` of Python 3 gives for lists of bytes, byte for
+/// byte, and appears whole or not at all.
+public final class VerificationSetWriter {
+  private let file: AtomicFile
+  private var writer: PickleWriter
+  private let isSame: [Bool]
+  private var written = 0
+
+  /// A writer of `isSame.count` pairs, two images each.
+  ///
+  /// `protocol` is 2 to 5; the reference reads 2 under Python 2 and all of them under Python 3. Throws `.unsupported` for
+  /// other protocols.
+  public init(path: String, isSame: [Bool], protocol version: Int = 4) throws(FormatError) {
+    guard (2...5).contains(version) else {
+      throw FormatError(.unsupported, "pickle protocol \(version); 2 to 5 are written", path: path)
+    }
+    self.isSame = isSame
+    file = try AtomicFile(path: path)
+    writer = try PickleWriter(file: file, protocol: version)
+    try writer.begin(imageCount: 2 * isSame.count)
+  }
+
+  /// Appends the next image, a JPEG or PNG file.
+  ///
+  /// Images 2i and 2i + 1 are pair i.
+  public func append(encoded: [UInt8]) throws(FormatError) {
+    guard written < 2 * isSame.count else { throw mismatch(written + 1) }
+    try writer.append(image: encoded)
+    written += 1
+  }
+
+  /// Puts the file in its place; throws `.mismatch` where images are missing.
+  public func commit() throws(FormatError) {
+    guard written == 2 * isSame.count else { throw mismatch(written) }
+    try writer.end(isSame: isSame)
+    try file.commit()
+  }
+
+  private func mismatch(_ count: Int) -> FormatError {
+    FormatError(
+      .mismatch, "\(isSame.count) pairs need \(2 * isSame.count) images, there are \(count)", path: file.path)
+  }
+}
+
 extension VerificationSet {
   /// Writes the set atomically, as `pickle.dump((bins, issame_list), file, protocol)` of Python 3 does for lists of bytes.
   ///
   /// `protocol` is 2 to 5; the reference reads 2 under Python 2 and all of them under Python 3. Throws `.unsupported` for
   /// other protocols and for images that are not encoded, `.mismatch` where there are not two images per pair.
   public func write(path: String, protocol version: Int = 4) throws(FormatError) {
-    guard (2...5).contains(version) else {
-      throw FormatError(.unsupported, "pickle protocol \(version); 2 to 5 are written", path: path)
-    }
     guard images.count == 2 * isSame.count else {
       throw FormatError(
         .mismatch, "\(isSame.count) pairs need \(2 * isSame.count) images, there are \(images.count)", path: path)
     }
-    var encoded: [[UInt8]] = []
-    encoded.reserveCapacity(images.count)
+    let writer = try VerificationSetWriter(path: path, isSame: isSame, protocol: version)
     for (index, image) in images.enumerated() {
       guard case .encoded(let bytes) = image else {
         throw FormatError(
           .unsupported, "the image \(index) is pixels; encode it as JPEG or PNG before writing the set", path: path)
       }
-      encoded.append(bytes)
+      try writer.append(encoded: bytes)
     }
-    let file = try AtomicFile(path: path)
-    var writer = try PickleWriter(file: file, protocol: version)
-    try writer.write(images: encoded, isSame: isSame)
-    try file.commit()
+    try writer.commit()
   }
 }

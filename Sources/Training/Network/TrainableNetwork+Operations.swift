@@ -37,7 +37,17 @@ extension TrainableNetwork {
     case .fullyConnected(let layer):
       let x = layer.flatten && inputs[0].rank > 2 ? inputs[0].flattened() : inputs[0]
       return x.linear(weight(0), bias: layer.bias ? weight(1) : nil)
-    case .batchNorm(let norm): return normalise(inputs[0], norm, weight, slope: step.fusedSlope.flatMap { tensors[$0] })
+    case .batchNorm(let norm):
+      let slope = step.fusedSlope.flatMap { tensors[$0] }
+      guard let index = step.fusedConvolution, case .convolution(let c) = graph.nodes[index].operation else {
+        return normalise(inputs[0], norm, weight, slope: slope)
+      }
+      let convolution = graph.nodes[index].parameters.compactMap { tensors[$0] }
+      return inputs[0].normalizedConv2d(
+        gamma: weight(0), beta: weight(1), mean: weight(2), variance: weight(3), slope: slope,
+        training: isTraining && !norm.usesGlobalStatistics, updatesStatistics: !isRecomputing, momentum: norm.momentum,
+        eps: norm.epsilon, weight: convolution[0], bias: c.bias ? convolution[1] : nil, stride: c.stride.pair,
+        padding: (c.pad.top, c.pad.left), dilation: c.dilation.pair, groups: c.groups)
     case .activation(let activation): return Self.activate(inputs[0], activation)
     case .prelu: return inputs[0].prelu(weight(0))
     case .pooling(let pooling): return Self.pool(inputs[0], pooling, node.name)

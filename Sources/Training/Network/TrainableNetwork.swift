@@ -5,7 +5,8 @@ import Torch
 /// A network over LibTorch, made of its graph: forward, backward, running statistics.
 ///
 /// The graph is the one definition of a network. Here its operations run one after another under autograd; a batch
-/// normalisation and the PReLU behind it run as one fused operation. Parameters and buffers carry the graph's names.
+/// normalisation, the PReLU and the convolution behind it run as one operation that keeps only its input for the way back.
+/// Parameters and buffers carry the graph's names.
 ///
 /// Training uses MXNet's conventions: running = momentum · running + (1 − momentum) · batch, biased variance, a `fixGamma`
 /// layer's γ stays 1. Dropout draws from (key, node) alone, so that a step can be repeated: see `dropoutKey`.
@@ -26,12 +27,14 @@ public final class TrainableNetwork: Module {
   let orderedParameters: [NamedTensor]
   let orderedBuffers: [NamedTensor]
 
-  /// One operation, or two that run as one.
+  /// One operation, or two or three that run as one.
   struct Step {
     /// The node whose operation this is.
     let node: Int
     /// The PReLU that is fused behind a batch normalisation.
     let fusedSlope: String?
+    /// The convolution behind a batch normalisation (and its PReLU) that runs with it.
+    let fusedConvolution: Int?
     /// The node whose value this step makes.
     let output: Int
     /// Nodes whose values nothing needs after this step.
@@ -120,22 +123,29 @@ public final class TrainableNetwork: Module {
     let isOutput = Set(graph.outputs.map(\.node))
     var users = [[Int]](repeating: [], count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() { for input in node.inputs { users[input.node].append(index) } }
-    var fusedInto: [Int: Int] = [:]
-    for (index, node) in graph.nodes.enumerated() {
-      guard case .batchNorm(let norm) = node.operation, norm.axis == 1, !isOutput.contains(index),
-        users[index].count == 1, case .prelu(shared: false) = graph.nodes[users[index][0]].operation
-      else { continue }
-      fusedInto[users[index][0]] = index
-    }
-    var steps: [(node: Int, slope: String?, output: Int)] = []
+    /// The one node that takes a value, where the value is not needed otherwise.
+    func onlyUser(_ index: Int) -> Int? { users[index].count == 1 && !isOutput.contains(index) ? users[index][0] : nil }
+    var isFused: Set<Int> = []
+    var steps: [(node: Int, slope: String?, convolution: Int?, output: Int)] = []
     for (index, node) in graph.nodes.enumerated() {
       if case .input = node.operation { continue }
-      if fusedInto[index] != nil { continue }
-      if let activation = users[index].first, fusedInto[activation] == index {
-        steps.append((index, graph.nodes[activation].parameters[0], activation))
-      } else {
-        steps.append((index, nil, index))
+      if isFused.contains(index) { continue }
+      var step: (node: Int, slope: String?, convolution: Int?, output: Int) = (index, nil, nil, index)
+      if case .batchNorm(let norm) = node.operation, norm.axis == 1 {
+        if let next = onlyUser(step.output), case .prelu(shared: false) = graph.nodes[next].operation {
+          step.slope = graph.nodes[next].parameters[0]
+          step.output = next
+          isFused.insert(next)
+        }
+        if let next = onlyUser(step.output), case .convolution(let c) = graph.nodes[next].operation,
+          c.pad.top == c.pad.bottom, c.pad.left == c.pad.right
+        {
+          step.convolution = next
+          step.output = next
+          isFused.insert(next)
+        }
       }
+      steps.append(step)
     }
     var lastStep = [Int](repeating: -1, count: graph.nodes.count)
     for (position, step) in steps.enumerated() {
@@ -145,7 +155,9 @@ public final class TrainableNetwork: Module {
       let last = Set(graph.nodes[step.node].inputs.map(\.node)).filter {
         lastStep[$0] == position && !isOutput.contains($0)
       }
-      return Step(node: step.node, fusedSlope: step.slope, output: step.output, lastUses: last.sorted())
+      return Step(
+        node: step.node, fusedSlope: step.slope, fusedConvolution: step.convolution, output: step.output,
+        lastUses: last.sorted())
     }
   }
 

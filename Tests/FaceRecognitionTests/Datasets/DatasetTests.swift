@@ -56,8 +56,15 @@ private func packed(_ scratch: Scratch) throws -> String {
     for (name, bytes) in files { #expect(try contents("\(out)/\(name)") == bytes) }
     // A run that was stopped goes on; a file of other bytes is not touched.
     unlink("\(out)/bob/bob_0001.jpg")
+    // What a killed run left half written goes; what a living one is writing (it holds a lock) stays.
+    let left = try scratch.put("half", "out/bob/.unpack.1z9.part")
+    let (living, descriptor) = try openTemporary(folder: "\(out)/bob", name: "unpack", path: out)
     let second = try DatasetUnpacker().unpack(path: "\(output)/train.rec", to: out)
     #expect(second.writtenCount == 1 && second.presentCount == 5)
+    #expect(!fileExists(left) && fileExists(living))
+    close(descriptor)
+    removeAbandoned(folder: "\(out)/bob", name: "unpack")
+    #expect(!fileExists(living))
     try scratch.put("mine", "out/bob/bob_0001.jpg")
     #expect { try DatasetUnpacker().unpack(path: "\(output)/train.rec", to: out) } throws: {
       ($0 as? FormatError)?.code == .mismatch
@@ -356,10 +363,10 @@ private func packed(_ scratch: Scratch) throws -> String {
     let path = try scratch.put("1\t2\nÅsa\t1\t3\nbob\t1\t2\nbob 1 Alice 2\nÅsa\t2\tAlice\t1\n", "pairs.txt")
     let list = try PairList(path: path)
     #expect(list.announcedCount == 4 && list.pairs.map(\.isSame) == [true, true, false, false])
-    let (set, encoded) = try list.verificationSet(
-      images: "\(scratch.path)/people", intake: ImageIntake(keepsPNG: true), threads: 2)
-    #expect(encoded == 0)
-    try set.write(path: "\(scratch.path)/x.bin", protocol: version)
+    let written = try list.write(
+      images: "\(scratch.path)/people", intake: ImageIntake(keepsPNG: true), threads: 2, to: "\(scratch.path)/x.bin",
+      protocol: version)
+    #expect(written == PairList.Report(pairCount: 4, sameCount: 2, encodedCount: 0))
     let back = try VerificationSet.read(path: "\(scratch.path)/x.bin")
     #expect(back.isSame == [true, true, false, false])
     let expected = [
@@ -387,20 +394,26 @@ private func packed(_ scratch: Scratch) throws -> String {
     #expect(throws: FormatError.self) { try PairList(path: empty) }
     let list = try PairList(path: try scratch.put("bob\t1\t2\nbob\t1\tzoe\t1\n", "pairs.txt"))
     let people = "\(scratch.path)/people"
-    #expect { try list.verificationSet(images: people, intake: ImageIntake(), threads: 1) } throws: {
+    let bin = "\(scratch.path)/x.bin"
+    #expect { try list.write(images: people, intake: ImageIntake(), threads: 1, to: bin) } throws: {
       "\($0)".contains("2 of 3 images") && "\($0)".contains("line 1: bob/bob_0002.jpg")
         && "\($0)".contains("line 2: zoe/zoe_0001.jpg")
     }
     try scratch.put("text", "people/bob/bob_0002.jpg")
     try scratch.put(try jpeg(4, width: 50, height: 70), "people/zoe/zoe_0001.jpeg")
-    #expect { try list.verificationSet(images: people, intake: ImageIntake(), threads: 1) } throws: {
+    #expect { try list.write(images: people, intake: ImageIntake(), threads: 1, to: bin) } throws: {
       "\($0)".contains("bob_0002.jpg") && "\($0)".contains("does not decode")
     }
     try scratch.put(try jpeg(5), "people/bob/bob_0002.jpg")
-    #expect { try list.verificationSet(images: people, intake: ImageIntake(), threads: 1) } throws: {
+    #expect { try list.write(images: people, intake: ImageIntake(), threads: 1, to: bin) } throws: {
       "\($0)".contains("zoe_0001.jpeg") && "\($0)".contains("50×70")
     }
-    let resized = try list.verificationSet(images: people, intake: ImageIntake(resizes: true), threads: 1)
-    #expect(resized.encodedCount == 1 && resized.set.images.count == 4)
+    #expect(!fileExists(bin))
+    // An image that two pairs ask for is encoded for each, and counted once.
+    let twice = try PairList(path: try scratch.put("bob\t1\tzoe\t1\nzoe\t1\tbob\t2\n", "pairs.txt"))
+    let resized = try twice.write(images: people, intake: ImageIntake(resizes: true), threads: 1, to: bin)
+    #expect(resized.encodedCount == 1 && resized.sameCount == 0)
+    let back = try VerificationSet.read(path: bin)
+    #expect(back.images.count == 4 && back.images[1] == back.images[2])
   }
 }

@@ -149,6 +149,15 @@ extern "C" void ct_keep_freed_memory(void) {
 #endif
 }
 
+extern "C" void ct_return_freed_memory(void) {
+#ifdef __GLIBC__
+  // Left to itself the threshold grows to 32 MiB, and activations below it stay in a heap full of holes.
+  mallopt(M_MMAP_MAX, 65536);
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
 extern "C" ct_generator_t ct_generator(uint64_t seed, ct_device d, char **error) {
   return guard(error, [&]() -> ct_generator_t {
     at::Generator g = d.cuda < 0 ? at::detail::createCPUGenerator(seed)

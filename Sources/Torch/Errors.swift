@@ -65,6 +65,9 @@ public enum Torch {
   /// A step frees and takes gigabytes; handed back, every page of them is cleared and mapped anew: a quarter of the time
   /// of a step. The process stays at its peak size.
   public static func keepFreedMemory() { ct_keep_freed_memory() }
+
+  /// Hands large blocks of memory back to the system as soon as they are freed: the lowest peak.
+  public static func returnFreedMemory() { ct_return_freed_memory() }
 }
 
 /// Runs a C call; what it reports traps, or is noted in the `Torch.catching` scope around it.

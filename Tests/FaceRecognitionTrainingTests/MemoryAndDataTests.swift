@@ -19,7 +19,9 @@ import Training
 
   @Test func followsWhatIsAsked() throws {
     let (plain, _) = try estimate(["num_classes": "85742"])
-    #expect(plain.head > 4 * 4 * 85742 * 128 && plain.onDevice > plain.head + plain.activations)
+    #expect(plain.head == 2 * 4 * 85742 * 128 && plain.onDevice > plain.head + plain.activations)
+    let (parts, _) = try estimate(["num_classes": "85742", "accumulate": "2"])
+    #expect(parts.head == 2 * plain.head)
     let (double, _) = try estimate(["num_classes": "85742", "per_batch_size": "256"])
     #expect(double.activations == 2 * plain.activations && double.backbone == plain.backbone)
     let (cheap, _) = try estimate(["num_classes": "85742", "memonger": "true"])
@@ -29,6 +31,16 @@ import Training
     let (adam, _) = try estimate(["num_classes": "85742", "optimizer": "adamw"])
     #expect(adam.backbone * 3 == plain.backbone * 4)
     #expect(try #require(FreeMemory.bytes) > 1 << 20)
+  }
+
+  /// The estimate knows which heads never hold all logits.
+  @Test(arguments: RecognitionLoss.allCases) func knowsHeadsInBlocks(_ loss: RecognitionLoss) throws {
+    var c = RecognitionConfiguration(network: .y1, loss: loss, dataset: "emore")
+    c.set("num_classes", .int(7))
+    let head = loss.head(c, TrainingOptions(), Generator(seed: 1))
+    #expect(((head as? CosineSoftmaxHead)?.runsInBlocks ?? false) == loss.runsInBlocks)
+    let estimate = try MemoryEstimate(RecognitionNetwork.y1.graph(), c, UpdateSettings(c, TrainingOptions()))
+    #expect((estimate.head == 0) == loss.isTriplet)
   }
 
   /// What does not fit is an error that says what to change; a billion identities overflow nothing.

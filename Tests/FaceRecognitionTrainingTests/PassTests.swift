@@ -124,6 +124,7 @@ func residualGraph(
     func status(_ key: String) -> Int {
       FreeMemory.field(key, of: (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? "") ?? 0
     }
+    if recomputes { Torch.returnFreedMemory() }
     let before = status("VmRSS:\t")
     let begin = Date()
     _ = try step(graph, 112, .init(recomputes: recomputes), batch: 32)

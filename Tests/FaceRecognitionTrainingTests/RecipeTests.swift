@@ -156,9 +156,10 @@ private struct Stop: Error {}
     #expect(notes["gradient_scaler"] == "65536.0 12")
     // Weights so large that their gradients overflow once scaled: nothing moves, the scale is halved.
     let weight = try #require(head.parameters.first?.tensor)
-    weight.scale(by: 1e4)
+    weight.scale(by: 1e5)
+    let wrong = LoadedBatch(position: BatchPosition(), pixels: pixels, labels: [1, 1, 2, 2, 3, 3, 0, 0])
     let before = (network.parameters + head.parameters).map(\.tensor.floats)
-    let result = try update(batch, imageSize: 16, step: 13, learningRate: 0.1)
+    let result = try update(wrong, imageSize: 16, step: 13, learningRate: 0.1)
     #expect(!result.moved && update.scaler?.scale == 32768)
     #expect((network.parameters + head.parameters).map(\.tensor.floats) == before)
   }

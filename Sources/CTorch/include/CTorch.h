@@ -47,6 +47,8 @@ void ct_set_autocast(ct_device device, int dtype, char **error);
 void ct_set_grad_enabled(bool on);
 const char *ct_cpu_capability(void);
 void ct_set_deterministic(bool on);
+/// From now on blocks of a megabyte and more go back to the system when they are freed (glibc; elsewhere nothing).
+void ct_return_freed_memory(void);
 /// Lets malloc keep what is freed instead of handing it back to the system, page by page, at every step.
 void ct_keep_freed_memory(void);
 

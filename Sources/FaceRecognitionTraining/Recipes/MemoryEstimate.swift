@@ -31,12 +31,18 @@ struct MemoryEstimate {
     }
     let weights = try graph.parameters().reduce(0) { $0 + $1.count }
     backbone = product(4, weights, 2 + settings.kind.stateCount)
-    let rows = c.int("num_classes")
+    let loss = c.recognitionLoss
+    let rows = loss.isTriplet ? 0 : product(c.int("num_classes"), c["loss_K"] == nil ? 1 : max(1, c.int("loss_K")))
     let weight = product(4, rows, c.int("emb_size"))
-    // Weight, gradient, state; beside them normalised rows and the product that becomes the gradient; with parts of a batch
-    // the sum of their gradients. Then logits, probabilities and their gradient.
-    let copies = 2 + settings.kind.stateCount + 2 + (settings.parts > 1 ? 1 : 0)
-    head = min(Self.limit, product(weight, copies) + product(4 * 4, rows, batchSize))
+    // Weight and state, and the gradient where the head does not update itself, with parts of a batch their sum too.
+    let copies = 1 + settings.kind.stateCount + (settings.headUpdatesItself ? 0 : settings.parts > 1 ? 2 : 1)
+    if settings.device.isCPU && loss.runsInBlocks {
+      head = product(weight, copies)
+    } else {
+      // Beside them the gradient, normalised rows, and what becomes the gradient; logits, probabilities, their gradient.
+      head = min(
+        Self.limit, product(weight, copies + (settings.headUpdatesItself ? 3 : 2)) + product(4 * 4, rows, batchSize))
+    }
     let size = settings.precision == .float32 ? 4 : 2
     activations = product(size, batchSize, try TrainableNetwork.keptElements(graph, recomputes: settings.recomputes))
     workspace = min(

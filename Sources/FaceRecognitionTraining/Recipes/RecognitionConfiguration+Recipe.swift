@@ -102,6 +102,11 @@ extension RecognitionConfiguration {
     try require("accumulate", "a whole number from 1 to 65536", (1...65536).contains(int("accumulate")))
     try require("shuffle_chunk", "megabytes, 1 … 1048576", (1...1 << 20).contains(int("shuffle_chunk")))
     try require("data_color", "0 (off), 1 (colours) or 2 (colours and JPEG)", (0...2).contains(int("data_color")))
+    guard !recognitionLoss.isTriplet || int("accumulate") == 1 else {
+      throw ConfigurationError(
+        "accumulate=\(int("accumulate")): triplets are mined for a whole batch of anchors, positives and negatives, which "
+          + "cannot go in parts; --memonger saves memory")
+    }
     guard !(bool("fp16") && isGiven("precision") && string("precision") != "float16") else {
       throw ConfigurationError("fp16=True is --precision float16, and precision=\(string("precision")) is set as well")
     }

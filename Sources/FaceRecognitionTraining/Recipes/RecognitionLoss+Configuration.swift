@@ -4,6 +4,14 @@ extension RecognitionLoss {
   /// Whether batches are mined triplets.
   var isTriplet: Bool { self == .triplet || self == .atriplet }
 
+  /// Whether the head takes identities in blocks on the CPU (`CosineSoftmaxHead.runsInBlocks`).
+  var runsInBlocks: Bool {
+    switch self {
+    case .nsoftmax, .arcface, .cosface, .combined, .magface, .elasticfaceArc, .elasticfaceCos: true
+    default: false
+    }
+  }
+
   /// Whether `--margin-gradient` has a choice to make.
   var hasMarginGradient: Bool {
     switch self {

@@ -57,7 +57,8 @@ public final class RecognitionTrainer {
     self.observer = observer
     if let threads = options.threads { Torch.threadCount = threads }
     Torch.useDeterministicAlgorithms(true)
-    Torch.keepFreedMemory()
+    // Who computes activations twice to save memory wants it back.
+    if configuration.bool("memonger") { Torch.returnFreedMemory() } else { Torch.keepFreedMemory() }
 
     let dataset = configuration.string("dataset_path")
     try Self.completeClassCount(&configuration, dataset)

@@ -97,7 +97,8 @@ public struct FaceEmbedder: Sendable {
         guard images[index].width == width, images[index].height == height else {
           throw GraphError(
             .shape,
-            message: "image \(index) is \(images[index].width)×\(images[index].height), the network takes \(width)×\(height)",
+            message:
+              "image \(index) is \(images[index].width)×\(images[index].height), the network takes \(width)×\(height)",
             advice: "align the face first")
         }
         pixels += images[index].pixels
@@ -144,7 +145,8 @@ public struct FaceEmbedder: Sendable {
     }
     if count == 0 { return [] }
     if !isMirrored {
-      return try plan.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width)[0].elements
+      return try plan.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width)[0]
+        .elements
     }
     var result: [Float] = []
     result.reserveCapacity(count * embeddingLength)

@@ -85,7 +85,8 @@ struct Lowering {
 
   private func values(_ name: String, _ node: NetworkGraph.Node) throws(GraphError) -> [Float] {
     guard let values = parameters[name] else {
-      throw GraphError(.missingWeight, node: node.name, operation: node.operation.name, message: "there is no \"\(name)\"")
+      throw GraphError(
+        .missingWeight, node: node.name, operation: node.operation.name, message: "there is no \"\(name)\"")
     }
     return values
   }
@@ -190,7 +191,9 @@ struct Lowering {
     var source = input
     if case .fullyConnected(let connected) = node.operation, connected.flatten {
       // The merged elements lie in another order here, which their weights can follow.
-      if case .operation(let flatten) = layers[source].kind, flatten.operation == .flatten, layers[layers[source].inputs[0]].shape.rank == 4 {
+      if case .operation(let flatten) = layers[source].kind, flatten.operation == .flatten,
+        layers[layers[source].inputs[0]].shape.rank == 4
+      {
         source = layers[source].inputs[0]
       }
       if layers[source].shape.rank == 4 { product.mergedChannels = layers[source].shape[1].fixed }

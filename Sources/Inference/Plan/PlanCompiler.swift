@@ -151,7 +151,8 @@ struct PlanCompiler {
     }
   }
 
-  private func importStep(_ index: Int, _ layer: Layer, _ affine: ChannelAffine?) throws(GraphError) -> (PlanRun) -> Void
+  private func importStep(_ index: Int, _ layer: Layer, _ affine: ChannelAffine?) throws(GraphError) -> (PlanRun) ->
+    Void
   {
     let (shape, place) = (layer.shape, places[index])
     guard let number = inputNames.firstIndex(of: layer.name) else {

@@ -29,7 +29,8 @@ struct SizedPlan: Sendable {
       var fixed: [String: NetworkGraph.Shape] = [:]
       for (name, shape) in inputShapes {
         guard let sizes = shape.sizes(batch: batch) else {
-          throw GraphError(.tooLarge, node: name, operation: "input", message: "\(shape) is too large for \(batch) samples")
+          throw GraphError(
+            .tooLarge, node: name, operation: "input", message: "\(shape) is too large for \(batch) samples")
         }
         fixed[name] = NetworkGraph.Shape(fixed: sizes)
       }
@@ -79,14 +80,17 @@ struct SizedPlan: Sendable {
         if graph.outputs.contains(where: { $0.node == index }) { return false }
         continue
       }
-      guard rank >= 1, shape[0] == .n, shape.dimensions.dropFirst().allSatisfy({ $0.fixed != nil }) else { return false }
+      guard rank >= 1, shape[0] == .n, shape.dimensions.dropFirst().allSatisfy({ $0.fixed != nil }) else {
+        return false
+      }
       func isFirst(_ axis: Int) -> Bool { axis == 0 || axis == -rank }
       switch node.operation {
       case .softmax(let axis), .concat(let axis): if isFirst(axis) { return false }
       case .slice(let slice): if isFirst(slice.axis) { return false }
       case .batchNorm(let batchNorm): if isFirst(batchNorm.axis) { return false }
       case .transpose(let permutation): if permutation.first != 0 && rank > 1 { return false }
-      case .input, .parameter, .scalar, .elementwise, .convolution, .deconvolution, .fullyConnected, .activation, .prelu,
+      case .input, .parameter, .scalar, .elementwise, .convolution, .deconvolution, .fullyConnected, .activation,
+        .prelu,
         .pooling, .l2Normalize, .dropout, .identity, .flatten, .reshape, .crop, .upsampleNearest:
         break
       // Whether another operation keeps samples apart is not known here.

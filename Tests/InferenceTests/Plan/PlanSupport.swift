@@ -53,7 +53,9 @@ func expectPlanEqualsDefinition(
   _ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation
 ) throws {
   let expected = try NaiveExecutor(graph).run(inputs)
-  let tensors = try inputs.mapValues { try InferencePlan.Tensor(shape: $0.shape, elements: $0.elements.map { Float($0) }) }
+  let tensors = try inputs.mapValues {
+    try InferencePlan.Tensor(shape: $0.shape, elements: $0.elements.map { Float($0) })
+  }
   var first: [InferencePlan.Tensor]?
   for count in threads {
     var options = InferencePlan.Options()

@@ -25,25 +25,11 @@ CK_INLINE const float *pixel(const Call *call, int64_t n, int64_t y, int64_t x) 
   return call->in + ((n * c.in_height + y) * c.in_width + x) * c.in_pixel;
 }
 
-/// The inputs of a block of neighbouring outputs: through a table, where some lie outside, or by their distances.
-template <int Columns>
-struct TableInputs {
-  const float *table[3 * Columns];
-  inline __attribute__((always_inline)) const float *at(int y, int x) const { return table[y * Columns + x]; }
-};
-struct StridedInputs {
-  const float *first;
-  int64_t row, pixel;
-  inline __attribute__((always_inline)) const float *at(int y, int x) const { return first + y * row + x * pixel; }
-};
-
-/// The channels at `k`, of which `count` are left, of `M` output pixels. The plain epilogues (activation `A`, no residual)
-/// are compiled in; `A` of -1 takes any.
-template <int M, int S, int A, bool Whole, class Inputs>
-CK_INLINE void three(const Call *call, const Inputs &inputs, const int64_t *offsets, int64_t k, int64_t count) {
+/// `M` output pixels and the vectors at channel `k`, of `count` channels that are left, from 3 rows of inputs.
+template <int M, int S, bool Whole>
+CK_INLINE void three(const Call *call, const float *const *inputs, const int64_t *offsets, int64_t k, int64_t count) {
   constexpr int columns = (M - 1) * S + 3;
-  const ck_convolution &c = *call->c;
-  const float *w = c.weights + k;
+  const float *w = call->c->weights + k;
   v8 acc[M][1];
 #pragma clang loop unroll(full)
   for (auto &row : acc) row[0] = splat8(0);
@@ -53,7 +39,7 @@ CK_INLINE void three(const Call *call, const Inputs &inputs, const int64_t *offs
        w2 = load8(w + (3 * y + 2) * call->padded);
 #pragma clang loop unroll(full)
     for (int x = 0; x < columns; ++x) {
-      const float *p = inputs.at(y, x) + k;
+      const float *p = inputs[y * columns + x] + k;
       v8 value = Whole ? load8(p) : loadPart<v8>(p, count);
 #pragma clang loop unroll(full)
       for (int t = 0; t < 3; ++t) {
@@ -62,67 +48,33 @@ CK_INLINE void three(const Call *call, const Inputs &inputs, const int64_t *offs
       }
     }
   }
-  if constexpr (A < 0 || !Whole) {
-    finish<v8, M, 1>(acc, c.epilogue, k, count, offsets, k, call->residual, call->out);
-  } else {
-    const v8 bias = load8(c.epilogue.bias + k);
-    const v8 slope = A == ck_activation_slope ? load8(c.epilogue.slope + k) : splat8(0);
-    float *out = call->out + offsets[0] + k;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < M; ++i) {
-      v8 z = acc[i][0] + bias;
-      if (A == ck_activation_relu) z = larger<v8>(z, splat8(0));
-      if (A == ck_activation_slope) z = z > 0.0f ? z : z * slope;
-      store8(out + i * c.out_pixel, z);
-    }
-  }
+  finish<v8, M, 1>(acc, call->c->epilogue, k, count, offsets, k, call->residual, call->out);
 }
 
-template <int M, int S, int A, class Inputs>
-CK_INLINE void threeChannels(const Call *call, const Inputs &inputs, const int64_t *offsets) {
-  const int64_t C = call->c->groups;
-  int64_t k = 0;
-  for (; k + 8 <= C; k += 8) three<M, S, A, true>(call, inputs, offsets, k, 8);
-  if (k < C) three<M, S, A, false>(call, inputs, offsets, k, C - k);
-}
-
-template <int M, int S, int A>
-CK_INLINE void threePixels(const Call *call, int64_t n, int64_t y, int64_t x) {
+template <int M, int S>
+CK_INLINE void threeRow(const Call *call, int64_t n, int64_t y, int64_t x) {
   constexpr int columns = (M - 1) * S + 3;
   const ck_convolution &c = *call->c;
+  const float *inputs[3 * columns];
   int64_t offsets[M];
-  for (int i = 0; i < M; ++i) offsets[i] = n * c.out_image + y * c.out_row + (x + i) * c.out_pixel;
-  const int64_t v = y * S + c.tap_y[0], u = x * S + c.tap_x[0];
-  if (v >= 0 && v + 3 <= c.in_height && u >= 0 && u + columns <= c.in_width) {
-    const StridedInputs inputs = {pixel(call, n, v, u), c.in_width * c.in_pixel, c.in_pixel};
-    return threeChannels<M, S, A>(call, inputs, offsets);
-  }
-  TableInputs<columns> inputs;
+#pragma clang loop unroll(full)
   for (int i = 0; i < 3; ++i)
-    for (int j = 0; j < columns; ++j) inputs.table[i * columns + j] = pixel(call, n, v + i, u + j);
-  threeChannels<M, S, A>(call, inputs, offsets);
-}
-
-template <int S, int A>
-CK_INLINE void threeRow(const Call *call, int64_t n, int64_t y) {
-  int64_t x = 0;
-  // The first column often reads the border: alone, the others need no table.
-  if (call->c->tap_x[0] < 0 && call->c->out_width > 1) threePixels<1, S, A>(call, n, y, x++);
-  for (; x + 4 <= call->c->out_width; x += 4) threePixels<4, S, A>(call, n, y, x);
-  for (; x + 2 <= call->c->out_width; x += 2) threePixels<2, S, A>(call, n, y, x);
-  for (; x < call->c->out_width; ++x) threePixels<1, S, A>(call, n, y, x);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < columns; ++j)
+      inputs[i * columns + j] = pixel(call, n, y * S + c.tap_y[0] + i, x * S + c.tap_x[0] + j);
+#pragma clang loop unroll(full)
+  for (int i = 0; i < M; ++i) offsets[i] = n * c.out_image + y * c.out_row + (x + i) * c.out_pixel;
+  int64_t k = 0;
+  for (; k + 8 <= c.groups; k += 8) three<M, S, true>(call, inputs, offsets, k, 8);
+  if (k < c.groups) three<M, S, false>(call, inputs, offsets, k, c.groups - k);
 }
 
 template <int S>
 CK_INLINE void threeRows(const Call *call, int64_t n, int64_t y) {
-  const ck_epilogue &e = call->c->epilogue;
-  if (call->residual || !e.bias) return threeRow<S, -1>(call, n, y);
-  switch (e.activation) {
-    case ck_activation_none: return threeRow<S, ck_activation_none>(call, n, y);
-    case ck_activation_relu: return threeRow<S, ck_activation_relu>(call, n, y);
-    case ck_activation_slope: return threeRow<S, ck_activation_slope>(call, n, y);
-    default: return threeRow<S, -1>(call, n, y);
-  }
+  int64_t x = 0;
+  for (; x + 4 <= call->c->out_width; x += 4) threeRow<4, S>(call, n, y, x);
+  for (; x + 2 <= call->c->out_width; x += 2) threeRow<2, S>(call, n, y, x);
+  for (; x < call->c->out_width; ++x) threeRow<1, S>(call, n, y, x);
 }
 
 template <int N>

@@ -34,7 +34,7 @@ public struct FaceAnalysis: Sendable {
   /// Finds the faces.
   public var detector: FaceDetector
   /// Computes the embeddings; nil finds and aligns only.
-  public var embedder: FaceEmbedder?
+  public var embedder: CropEmbedder?
   /// How faces are looked for.
   public var detection: DetectionOptions
   /// Width and height of the crops where there is no embedder.
@@ -42,7 +42,7 @@ public struct FaceAnalysis: Sendable {
 
   /// An analysis of its parts.
   public init(
-    detector: FaceDetector, embedder: FaceEmbedder? = nil, detection: DetectionOptions = DetectionOptions()
+    detector: FaceDetector, embedder: CropEmbedder? = nil, detection: DetectionOptions = DetectionOptions()
   ) {
     self.detector = detector
     self.embedder = embedder
@@ -56,8 +56,8 @@ public struct FaceAnalysis: Sendable {
   public static func load(
     detector: String, recognizer: String? = nil, detection: DetectionOptions = DetectionOptions()
   ) throws(FaceAnalysisError) -> FaceAnalysis {
-    var embedder: FaceEmbedder?
-    if let recognizer { embedder = try FaceEmbedder.load(recognizer) }
+    var embedder: CropEmbedder?
+    if let recognizer { embedder = try CropEmbedder.load(recognizer) }
     return FaceAnalysis(detector: try FaceDetector.load(detector), embedder: embedder, detection: detection)
   }
 

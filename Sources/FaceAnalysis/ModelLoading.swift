@@ -83,17 +83,17 @@ extension FaceDetector {
   }
 }
 
-extension FaceEmbedder {
+extension CropEmbedder {
   /// An embedder from a checkpoint of a recognition network (`PREFIX` or `PREFIX,EPOCH`).
   ///
   /// A checkpoint that does not tell its preprocessing is taken as the reference's: RGB, 112×112, scaled by the network.
   ///
   /// - Throws: `FaceAnalysisError`.
-  public static func load(_ model: String, mirrors: Bool = false) throws(FaceAnalysisError) -> FaceEmbedder {
+  public static func load(_ model: String, mirrors: Bool = false) throws(FaceAnalysisError) -> CropEmbedder {
     let graph = try NetworkLocation(model).graph(height: 112, width: 112)
     do throws(GraphError) {
       let preprocessing = graph.preprocessing ?? .insideGraph(embeddingLength: nil)
-      return FaceEmbedder(runner: try graph.makeRunner(), preprocessing: preprocessing, mirrors: mirrors)
+      return CropEmbedder(runner: try graph.makeRunner(), preprocessing: preprocessing, mirrors: mirrors)
     } catch {
       throw .network(error)
     }

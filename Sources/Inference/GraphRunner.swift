@@ -62,5 +62,21 @@ extension NetworkGraph {
   /// The fastest way here to run this network.
   ///
   /// - Throws: `GraphError` where shapes do not fit or weights are missing.
-  public func makeRunner() throws(GraphError) -> any GraphRunner { try NaiveExecutor(self) }
+  public func makeRunner() throws(GraphError) -> any GraphRunner { try InferencePlan(self) }
+}
+
+extension InferencePlan: GraphRunner {
+  /// The names of the network's outputs.
+  public var outputNames: [String] { graph.outputNames }
+
+  /// Runs a network of one input with fused kernels.
+  ///
+  /// - Throws: `GraphError` as `run(_:)` of `InferencePlan.Tensor`.
+  public func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor] {
+    var outputs: [FloatTensor] = []
+    for output in try run(Tensor(shape: input.shape, elements: input.elements)) {
+      outputs.append(try FloatTensor(shape: output.shape, elements: output.elements))
+    }
+    return outputs
+  }
 }

@@ -24,7 +24,7 @@ struct AnalysisArguments {
     var (detector, options) = try detection.load()
     if !all { options.selection = .central(1) }
     return FaceAnalysis(
-      detector: detector, embedder: try FaceEmbedder.load(recognizer, mirrors: flip), detection: options)
+      detector: detector, embedder: try CropEmbedder.load(recognizer, mirrors: flip), detection: options)
   }
 }
 

@@ -60,7 +60,7 @@ struct MeanColour: GraphRunner {
     FaceAnalysis(
       detector: FaceDetector(runner: FixedFaces(places: places), configuration: .reference()),
       embedder: embeds
-        ? FaceEmbedder(runner: MeanColour(), preprocessing: .insideGraph(embeddingLength: 3)) : nil)
+        ? CropEmbedder(runner: MeanColour(), preprocessing: .insideGraph(embeddingLength: 3)) : nil)
   }
 
   @Test func facesGoFromPhotoToEmbedding() throws {
@@ -133,7 +133,7 @@ struct MeanColour: GraphRunner {
     #expect(NetworkLocation("a/b,12").parametersPath == "a/b-0012.params")
     #expect(NetworkLocation("a,b").prefix == "a,b" && NetworkLocation("a,-1").prefix == "a,-1")
     #expect(throws: FaceAnalysisError.self) { try FaceDetector.load("/nowhere/model") }
-    #expect(throws: FaceAnalysisError.self) { try FaceEmbedder.load("/nowhere/model,3") }
+    #expect(throws: FaceAnalysisError.self) { try CropEmbedder.load("/nowhere/model,3") }
   }
 
   static var dataFolder: String {

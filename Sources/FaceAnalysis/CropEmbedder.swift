@@ -1,10 +1,10 @@
 import Imaging
 import Inference
 
-/// Turns aligned faces into embeddings with a recognition network.
+/// Turns the crops of photos into embeddings with whatever runs a recognition network.
 ///
 /// Safe to be shared between threads.
-public struct FaceEmbedder: Sendable {
+public struct CropEmbedder: Sendable {
   /// What runs the network.
   public let runner: any GraphRunner
   /// What the network expects.

@@ -81,7 +81,8 @@ public struct Checkpoint: Sendable {
   ) throws {
     self.location = location
     if location.isPyTorch {
-      graph = try RecognitionNetwork.graph(of: try PyTorchFile(path: location.prefix), as: network, allowsMissing: allowsMissing)
+      graph = try RecognitionNetwork.graph(
+        of: try PyTorchFile(path: location.prefix), as: network, allowsMissing: allowsMissing)
       others = [:]
       return
     }

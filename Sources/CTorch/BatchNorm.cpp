@@ -147,13 +147,15 @@ struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
     auto saved = ctx->get_saved_variables();
     auto n = Normalisation::saved(ctx, saved);
     const at::Tensor &weight = saved[6], &bias = saved[7];
-    const bool needsBias = bias.defined() && ctx->needs_input_grad(5);
+    // Only tensors that are there are counted: without a slope the weight is the fourth.
+    const size_t weightIndex = n.slope.defined() ? 4 : 3;
+    const bool needsBias = bias.defined() && ctx->needs_input_grad(weightIndex + 1);
     auto [da, dw, db] = at::convolution_backward(
         asRows(gradients[0]), n.output(), weight,
         bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : at::OptionalIntArrayRef(),
         ctx->saved_data["stride"].toIntVector(), ctx->saved_data["padding"].toIntVector(),
         ctx->saved_data["dilation"].toIntVector(), false, {0, 0}, ctx->saved_data["groups"].toInt(),
-        {true, ctx->needs_input_grad(4), needsBias});
+        {true, ctx->needs_input_grad(weightIndex), needsBias});
     auto g = n.backward(da, ctx->needs_input_grad(0));
     at::Tensor none;
     return {g.x, g.gamma, g.beta, g.slope, dw, db, none, none, none, none, none, none, none, none};

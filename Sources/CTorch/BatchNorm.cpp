@@ -82,7 +82,8 @@ struct Normalisation {
     at::Tensor x, gamma, beta, slope;
   };
 
-  Gradients backward(const at::Tensor &gradient, bool needsInput) const {
+  /// With `overwrites` the gradient's memory becomes that of the input's gradient: nobody else may hold it.
+  Gradients backward(const at::Tensor &gradient, bool needsInput, bool overwrites = false) const {
     const int64_t channels = rows.size(1), count = rows.numel() / channels;
     at::Tensor dy = asRows(gradient);
     at::Tensor sumG = at::empty_like(mean), sumGX = at::empty_like(mean);
@@ -94,7 +95,7 @@ struct Normalisation {
     if (needsInput) {
       at::Tensor offset = training ? sumG / count : at::zeros_like(sumG);
       at::Tensor factor = training ? sumGX / count / (variance + eps) : at::zeros_like(sumG);
-      dx = emptyRows(rows);
+      dx = overwrites ? dy : emptyRows(rows);
       ck_batch_norm_input_gradient(data(rows), data(dy), count, channels, data(mean), data(scale), data(shift),
                                    data(slope), data(offset), data(factor), dx.mutable_data_ptr<float>(),
                                    parallelLoop());
@@ -156,7 +157,7 @@ struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
         ctx->saved_data["stride"].toIntVector(), ctx->saved_data["padding"].toIntVector(),
         ctx->saved_data["dilation"].toIntVector(), false, {0, 0}, ctx->saved_data["groups"].toInt(),
         {true, ctx->needs_input_grad(weightIndex), needsBias});
-    auto g = n.backward(da, ctx->needs_input_grad(0));
+    auto g = n.backward(da, ctx->needs_input_grad(0), /*overwrites=*/true);
     at::Tensor none;
     return {g.x, g.gamma, g.beta, g.slope, dw, db, none, none, none, none, none, none, none, none};
   }

@@ -41,7 +41,7 @@ bench: build ## time this project beside its peers, into docs/benchmarks (see sc
 bench-quick: build ## the same with few and short rounds, under three minutes
 	@scripts/bench/run --quick --build $(BUILD) $(BENCH_FLAGS)
 
-bench-peers: ## bring the peers to compare with (PyTorch, ONNX Runtime, OpenVINO, faiss …) into .peers
+bench-peers: ## bring the peers to compare with (PyTorch, ONNX Runtime, OpenVINO, faiss, insightface …) into .peers
 	@scripts/bench/peers/setup
 
 lint: ## check the form of the sources, and who imports whom

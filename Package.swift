@@ -95,7 +95,11 @@ let doors: [Target] = [
 let benchmark: [Target] = [
   .executableTarget(
     name: "insightface-bench",
-    dependencies: ["FaceRecognitionTraining", "Training", "Formats", "Arguments", "Jobs"])
+    dependencies: ["FaceRecognitionTraining", "Training", "Torch", "Formats", "Arguments", "Jobs"]),
+  // A plan is timed in a process that does not load LibTorch.
+  .executableTarget(
+    name: "insightface-bench-plan",
+    dependencies: ["FaceRecognition", "Inference", "Formats", "CTurboJPEG", "Arguments", "Jobs"]),
 ]
 
 let tests: [Target] = [

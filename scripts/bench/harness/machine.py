@@ -35,6 +35,17 @@ def load():
         return 0.0
 
 
+def available_memory():
+    """Bytes that programs can have, or None where the system does not tell."""
+    try:
+        for line in open("/proc/meminfo", encoding="utf-8"):
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
 def slug(text):
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "cpu"
 
@@ -54,7 +65,7 @@ def versions(python):
         return ""
     code = (
         "import sys, importlib.metadata as m\n"
-        "names = ['torch', 'onnxruntime', 'openvino', 'faiss-cpu', 'opencv-python-headless', 'numpy']\n"
+        "names = ['torch', 'onnxruntime', 'openvino', 'faiss-cpu', 'opencv-python-headless', 'numpy', 'insightface']\n"
         "out = ['Python ' + sys.version.split()[0]]\n"
         "for n in names:\n"
         "    try: out.append(n + ' ' + m.version(n))\n"

@@ -14,7 +14,8 @@ class Row:
     """One line of the table.
 
     A side is a function of a `sides.Context` that gives an object with `sample()`, a list of figures for one round, and
-    optionally `close()`. It raises `sides.Skip` where it cannot run here. `ours` comes first in the table.
+    optionally `close()`. It raises `sides.Skip` where it cannot run here. `ours` comes first in the table. A goal is what the
+    ratio should reach.
     """
 
     name: str
@@ -26,9 +27,14 @@ class Row:
     note: str = ""
     order: int = 100
     goal: Optional[str] = None
+    # Whether a quick run times it, and which peers it leaves out because they take long to get ready.
+    in_quick: bool = False
+    slow_peers: tuple = ()
+    # No more rounds than these, where figures hardly differ or take long.
+    rounds: Optional[int] = None
 
 
-def load(wanted=None):
+def load(wanted=None, quick=False):
     rows = []
     for path in sorted(ROWS.glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"bench_row_{path.stem}", path)
@@ -42,7 +48,7 @@ def load(wanted=None):
     if twice:
         sys.exit(f"bench: error: two rows are called {', '.join(sorted(twice))}")
     if wanted is None:
-        return rows
+        return [row for row in rows if row.in_quick or not quick]
     unknown = [name for name in wanted if name not in names]
     if unknown:
         sys.exit(f"bench: error: no row {', '.join(unknown)}; there are {', '.join(names)}")

@@ -16,6 +16,10 @@ def spread(values):
     return f"{figure(middle)} ({figure(low)} – {figure(high)})"
 
 
+def told(row):
+    return "; ".join(part for part in [row.note, f"goal: {row.goal}" if row.goal else ""] if part)
+
+
 def lines(result):
     row, (ours, *peers) = result.row, result.sides
     flat = [value for part in ours.rounds for value in part]
@@ -42,7 +46,7 @@ def write(about, results):
     text += ["median (smallest – largest).", "", "| work | who | figure | ratio |", "|---|---|---|---|"]
     for result in results:
         text += list(lines(result))
-    notes = [f"- {result.row.name}: {result.row.note}" for result in results if result.row.note]
+    notes = [f"- {result.row.name}: {text}" for result in results for text in [told(result.row)] if text]
     for result in results:
         for side in result.sides:
             if side.skipped:

@@ -24,6 +24,7 @@ class Context:
     peers: Optional[str]
     quick: bool
     threads: int
+    mxnet: Optional[str] = None
     made: Dict[str, object] = field(default_factory=dict)
 
     def program(self, name):
@@ -31,6 +32,20 @@ class Context:
         if not os.access(path, os.X_OK):
             raise Skip(f"{name} is not built: run `make build`")
         return str(path)
+
+    def python(self):
+        """The Python that has the peers' packages."""
+        if self.peers is None:
+            raise Skip("no Python with the peers' packages")
+        return self.peers
+
+    def package(self, name):
+        """The peers' Python, where it has this package."""
+        python = self.python()
+        code = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"
+        if subprocess.run([python, "-c", code], capture_output=True).returncode != 0:
+            raise Skip(f"the peers' Python has no package {name}")
+        return python
 
     def environment(self):
         count = str(self.threads)
@@ -60,15 +75,14 @@ class Peer:
     It lives through the rounds, so that imports and compilation are not timed, and sleeps while others have their turn.
     """
 
-    def __init__(self, context, script, *arguments, count):
-        if context.peers is None:
-            raise Skip("no Python with the peers' packages")
+    def __init__(self, context, script, *arguments, count, python=None):
+        python = python or context.python()
         self.count = count
         path = context.root / "scripts/bench/peers" / script
         self.log = open(context.work / f"peer-{time.monotonic_ns()}.log", "w+", encoding="utf-8", errors="replace")
         environment = {**context.environment(), "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [context.peers, str(path), *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [python, str(path), *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.log, env=environment, text=True, cwd=context.work,
         )
         try:
@@ -93,8 +107,8 @@ class Peer:
         try:
             self.process.stdin.write(f"{self.count}\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
+        except OSError:
+            pass  # It has ended; what it said last follows.
         return json.loads(self.expect())
 
     def close(self):
@@ -142,8 +156,8 @@ def time_row(row, context, rounds):
     results, running = [Side(name) for name, _ in makers], {}
     try:
         for side, (name, make) in zip(results, makers):
-            if name != "insightface" and context.peers is None:
-                side.skipped = "no Python with the peers' packages"
+            if context.quick and name in row.slow_peers:
+                side.skipped = "takes long to get ready, and this is a quick run"
                 continue
             try:
                 say(f"{name}: getting ready")

@@ -14,23 +14,30 @@ def sizes(context):
     return (2, 2) if context.quick else (4, 4)
 
 
-def ours(network, loss, batch, classes, settings=()):
+def command(context, network, loss, batch, classes, models, frequent, steps):
+    """The command of a training run of so many steps; few drawn people are enough: the other classes of the head have no
+    images, and cost the same."""
+    return [
+        context.program("insightface-train"), "train", "--network", network, "--loss", loss, "--dataset", "bench",
+        "--dataset-path", data.faces(context), "--models-root", models, "--per-batch-size", batch, "--set",
+        f"num_classes={classes}", "--lr", "0.01", "--frequent", frequent, "--max-steps", steps, "--verbose", 10**9,
+        "--ckpt", 0, "--device", "cpu", "--threads", context.threads]
+
+
+def ours(network, loss, batch, classes, sizes=sizes):
     """A side that trains and reads the Speed lines of the log; the first, which pays for the start, is left out."""
 
     def make(context):
-        program, folder = context.program("insightface-train"), data.faces(context)
+        data.faces(context)
+        context.program("insightface-train")
         every, count = sizes(context)
         models = context.work / f"models-{network}-{loss}"
 
         def sample():
             shutil.rmtree(models, ignore_errors=True)
             # The line at batch `every` covers the warm-up; one more batch than lines, for they end at its multiples.
-            # Few drawn people are enough: the other classes of the head have no images, and cost the same.
-            text = context.run(
-                program, "train", "--network", network, "--loss", loss, "--dataset", "bench", "--dataset-path", folder,
-                "--models-root", models, "--per-batch-size", batch, "--set", f"num_classes={classes}", "--lr", "0.01",
-                "--frequent", every, "--max-steps", every * (count + 1) + 1, "--verbose", 10**9, "--ckpt", 0, "--device",
-                "cpu", "--threads", context.threads, *[word for s in settings for word in ("--set", s)])
+            steps = every * (count + 1) + 1
+            text = context.run(*command(context, network, loss, batch, classes, models, every, steps))
             speeds = [float(match) for match in SPEED.findall(text)]
             if len(speeds) < 2:
                 raise Skip(f"the log of the run has {len(speeds)} Speed lines")
@@ -41,11 +48,15 @@ def ours(network, loss, batch, classes, settings=()):
     return make
 
 
-def pytorch(script, mode, batch, classes):
+def pytorch(network, loss, mode, batch, classes, sizes=sizes):
     def make(context):
         every, count = sizes(context)
         return Peer(
-            context, script, "--mode", mode, "--batch", batch, "--classes", classes, "--steps", every, "--threads",
-            context.threads, count=count)
+            context, "training.py", "--network", network, "--loss", loss, "--mode", mode, "--batch", batch, "--classes",
+            classes, "--steps", every, "--threads", context.threads, count=count)
 
     return make
+
+
+# How PyTorch is run: its name in the table, and --mode.
+MODES = [("eager", "eager"), ("channels-last", "channels-last"), ("`torch.compile`, channels-last", "compile")]

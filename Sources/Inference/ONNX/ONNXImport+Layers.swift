@@ -289,7 +289,7 @@ extension ONNXGraphReader {
       guard let weight = try constant(index + 1, of: node, "\(role)") else {
         throw a.error(.invalid, "has no \(role)")
       }
-      names.append(try register(weight, fallback: base + role.suffix))
+      names.append(try register(weight, fallback: base + role.suffix, isAuxiliary: role.isAuxiliary))
     }
     return try emit(
       .batchNorm(.init(epsilon: epsilon, momentum: momentum)), [x], for: node, parameters: names)

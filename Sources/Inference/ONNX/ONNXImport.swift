@@ -91,6 +91,8 @@ struct ONNXGraphReader {
   var nodes: [NetworkGraph.Node] = []
   var shapes: [Shape] = []
   var weights: [String: StoredTensor] = [:]
+  /// Those of them that are running statistics.
+  private var auxiliaries: Set<String> = []
   var known: [String: ONNXKnown] = [:]
   /// How many nodes and outputs take each tensor.
   var uses: [String: Int] = [:]
@@ -354,7 +356,12 @@ struct ONNXGraphReader {
   }
 
   /// Keeps a weight under the name of its initializer and returns the name that it got.
-  mutating func register(_ constant: ONNXConstant, fallback: String) throws(GraphError) -> String {
+  ///
+  /// - Parameter isAuxiliary: whether training updates it without a gradient. Exporters store equal tensors once; statistics
+  ///   that equal a weight get a name of their own.
+  mutating func register(
+    _ constant: ONNXConstant, fallback: String, isAuxiliary: Bool = false
+  ) throws(GraphError) -> String {
     var tensor = constant.tensor
     if tensor.dtype != .f32 {
       do {
@@ -368,11 +375,12 @@ struct ONNXGraphReader {
     var name = stem
     var number = 1
     while let other = weights[name] {
-      if other == tensor { return name }
+      if other == tensor, auxiliaries.contains(name) == isAuxiliary { return name }
       number += 1
       name = "\(stem)_\(number)"
     }
     weights[name] = tensor
+    if isAuxiliary { auxiliaries.insert(name) }
     return name
   }
 }

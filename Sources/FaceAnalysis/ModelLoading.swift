@@ -87,10 +87,12 @@ extension FaceEmbedder {
   /// An embedder from a file of any format, told by content: `PREFIX` or `PREFIX,EPOCH` of MXNet (by default 0), ONNX,
   /// safetensors of this project, a `.pt` of arcface_torch.
   ///
-  /// - Parameter preprocessing: what is done to the pixels, for files that do not tell.
+  /// - Parameters:
+  ///   - preprocessing: what is done to the pixels, for files that do not tell.
+  ///   - threads: nil takes $INSIGHTFACE_THREADS, else the physical cores.
   /// - Throws: `FaceAnalysisError`.
   public static func load(
-    _ model: String, preprocessing: PreprocessingChoice? = nil
+    _ model: String, preprocessing: PreprocessingChoice? = nil, threads: Int? = nil
   ) throws(FaceAnalysisError) -> FaceEmbedder {
     let file: ModelFile
     do throws(FormatError) {
@@ -100,7 +102,7 @@ extension FaceEmbedder {
       throw .file(error)
     }
     do throws(GraphError) {
-      return try FaceEmbedder(file.graph)
+      return try FaceEmbedder(file.graph, threads: threads)
     } catch {
       throw .network(error)
     }

@@ -1,16 +1,18 @@
 import Arguments
+import FaceRecognition
 import Formats
 import Inference
 
 /// The formats that are written.
 private enum WrittenFormat: String, CaseIterable, ArgumentValue {
-  case mxnet, onnx, safetensors
+  case mxnet, onnx, safetensors, pytorch
 
   var format: ModelFormat {
     switch self {
     case .mxnet: .mxnet
     case .onnx: .onnx
     case .safetensors: .safetensors
+    case .pytorch: .pytorch
     }
   }
 }
@@ -20,10 +22,12 @@ struct ModelConvertCommand: Command {
   static let name = "convert"
   static let summary = "Write a model in another format"
   static let discussion = """
-    The format read is told by content, the format written by the ending of OUT (.onnx, .safetensors, .params or PREFIX,EPOCH)
-    or by --to. Preprocessing goes along; MXNet models scale inside the network, so a scaling from outside moves in.
+    The format read is told by content, the format written by the ending of OUT (.onnx, .safetensors, .pt, .params or
+    PREFIX,EPOCH) or by --to. Preprocessing goes along; MXNet models scale inside the network, so a scaling from outside
+    moves in. PyTorch files hold weights only: they are written for the networks of arcface_torch, which load them.
 
       insightface model convert models/y1/model,0 y1.safetensors
+      insightface model convert backbone.pt r50.onnx
       insightface model convert w600k_r50.onnx r50,0 --preprocessing arcface-torch
     """
 
@@ -41,9 +45,16 @@ struct ModelConvertCommand: Command {
 
   mutating func run() throws {
     guard let format = format?.format ?? ModelFile.format(ofName: output) else {
-      throw UsageError("the ending of '\(output)' names no format: say --to mxnet, onnx or safetensors")
+      throw UsageError("the ending of '\(output)' names no format: say --to mxnet, onnx, safetensors or pytorch")
     }
-    let model = try ModelFile(reading: input, options: try reading.options(requiresPreprocessing: true))
+    var model = try ModelFile(reading: input, options: try reading.options(requiresPreprocessing: true))
+    if format == .pytorch {
+      do throws(GraphError) {
+        model.graph = try RecognitionNetwork.pyTorchNetwork(of: model.graph)
+      } catch {
+        throw FormatError(.unsupported, error.description, path: input)
+      }
+    }
     let written = try model.write(to: output, as: format)
     print("\(model.format.title) → \(format.title): \(written.joined(separator: ", "))")
     if !model.unusedWeights.isEmpty {

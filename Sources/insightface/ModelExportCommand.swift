@@ -1,4 +1,5 @@
 import Arguments
+import FaceRecognition
 import Formats
 import Inference
 
@@ -10,9 +11,11 @@ struct ModelExportCommand: Command {
     The file names the weights as they are named here, takes batches of any size, and tells its preprocessing in its
     metadata. Where python3 with onnxruntime is on the PATH, or $INSIGHTFACE_ONNXRUNTIME_PYTHON names one, ONNX Runtime
     runs the file on drawn input and every output must agree with this program's to 1e-4 of its largest number (1e-2 in
-    half precision).
+    half precision). With --random-weights IN is the name of a network (`insightface flops` lists them), for timing
+    runtimes before anything is trained.
 
       insightface model export models/y1/model,0 y1.onnx --fold-bn --license "non-commercial research only"
+      insightface model export r100 r100.onnx --random-weights 1
     """
 
   private var input = ""
@@ -21,6 +24,7 @@ struct ModelExportCommand: Command {
   private var fold = false
   private var opset = 13
   private var license: String?
+  private var seed: Int?
   private var check = true
   private var reading = ModelReading()
 
@@ -33,15 +37,30 @@ struct ModelExportCommand: Command {
       &opset, "--opset", value: "N", help: "version of ONNX's operators", expected: "13 to 21",
       where: { ONNXExportOptions.opsets.contains($0) })
     try b.option(&license, "--license", value: "TEXT", help: "a note on the licence for the metadata")
+    try b.option(
+      &seed, "--random-weights", value: "SEED", help: "write the network named IN with weights drawn from this seed",
+      expected: "a number from 0", where: { $0 >= 0 })
     try b.flag(&check, "--check", negatable: true, help: "run the file in ONNX Runtime, where it is installed")
     try reading.bind(&b)
   }
 
   mutating func run() throws {
-    let model = try ModelFile(reading: input, options: try reading.options(requiresPreprocessing: true))
+    let model: ModelFile
+    let source: String
+    if let seed {
+      guard let network = RecognitionNetwork(rawValue: input) else {
+        let near = nearestName(to: input, among: RecognitionNetwork.allCases.map(\.rawValue))
+        throw UsageError("there is no network '\(input)'\(near.map { "; did you mean \($0)?" } ?? "")")
+      }
+      let graph = try network.graph().withRandomWeights(seed: UInt64(seed))
+      (model, source) = (ModelFile(graph: graph, format: .onnx), "\(input), random weights")
+    } else {
+      model = try ModelFile(reading: input, options: try reading.options(requiresPreprocessing: true))
+      source = model.format.title
+    }
     let options = ONNXExportOptions(opset: opset, foldsBatchNorm: fold, isHalfPrecision: half, license: license)
     try model.write(to: output, as: .onnx, onnx: options)
-    print("\(model.format.title) → ONNX, opset \(opset): \(output)")
+    print("\(source) → ONNX, opset \(opset): \(output)")
     guard check else { return print("not checked: --no-check") }
     switch try ONNXRuntimeCheck(graph: model.graph, path: output, isHalfPrecision: half).run() {
     case .notChecked(let reason): print("not checked: \(reason)")

@@ -55,7 +55,7 @@ struct ModelInfoCommand: Command {
   static let name = "info"
   static let summary = "Tell format, inputs, outputs, parameters, FLOPs and preprocessing of a model"
   static let discussion = """
-    MODEL is a file of any format (MXNet, ONNX, safetensors), told by its content, or MXNet's PREFIX or PREFIX,EPOCH, or a
+    MODEL is a file of any format (MXNet, ONNX, safetensors, PyTorch's .pt of arcface_torch's networks), told by its content, or MXNet's PREFIX or PREFIX,EPOCH, or a
     folder that holds one MXNet model. FLOPs are those of one image, counted as the reference does: convolutions and fully
     connected layers.
 

@@ -3,7 +3,7 @@ import Glibc
 import Inference
 import Jobs
 
-/// Runs an exported file in ONNX Runtime and compares it with this program's own slow executor.
+/// Runs an exported file in ONNX Runtime and compares it with what this program computes.
 struct ONNXRuntimeCheck {
   enum Result {
     case notChecked(String)
@@ -55,7 +55,7 @@ struct ONNXRuntimeCheck {
     var bytes: [UInt8] = []
     for input in inputs {
       for number in input.tensor.elements {
-        withUnsafeBytes(of: Float(number).bitPattern.littleEndian) { bytes += $0 }
+        withUnsafeBytes(of: number.bitPattern.littleEndian) { bytes += $0 }
       }
     }
     try AtomicFile.write(bytes, to: given)
@@ -66,20 +66,20 @@ struct ONNXRuntimeCheck {
     }
     let version = String(child.text[mark...].prefix { !$0.isNewline })
     let theirs = try floats(of: made)
-    let tensors = try NaiveExecutor(graph).run(
+    let tensors = try InferencePlan(graph).run(
       Dictionary(uniqueKeysWithValues: inputs.map { ($0.name, $0.tensor) }))
     return compare(tensors, theirs, version: version)
   }
 
-  private func compare(_ tensors: [NaiveExecutor.Tensor], _ theirs: [Float], version: String) -> Result {
+  private func compare(_ tensors: [InferencePlan.Tensor], _ theirs: [Float], version: String) -> Result {
     let count = tensors.reduce(0) { $0 + $1.elements.count }
     guard count == theirs.count else { return .differs("it gives \(theirs.count) numbers, not \(count)") }
     var position = 0
     var worst = 0.0
     for tensor in tensors {
-      let largest = tensor.elements.reduce(1e-12) { max($0, abs($1)) }
+      let largest = tensor.elements.reduce(1e-12) { max($0, Double(abs($1))) }
       for element in tensor.elements {
-        let difference = abs(element - Double(theirs[position])) / largest
+        let difference = abs(Double(element) - Double(theirs[position])) / largest
         // A number that is none compares as false.
         guard difference.isFinite else { return .differs("output number \(position) is \(theirs[position])") }
         worst = max(worst, difference)
@@ -93,7 +93,7 @@ struct ONNXRuntimeCheck {
   }
 
   /// Drawn pixels, the same in every run, put through the preprocessing that the network expects.
-  private func drawnInputs() throws -> [(name: String, tensor: NaiveExecutor.Tensor)] {
+  private func drawnInputs() throws -> [(name: String, tensor: InferencePlan.Tensor)] {
     var state: UInt64 = 0x2545_f491_4f6c_dd1d
     func pixel() -> Double {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
@@ -110,10 +110,7 @@ struct ONNXRuntimeCheck {
         func of(_ list: [Double]) -> Double { list.count == channels ? list[channel] : list[0] }
         return (pixel() - of(preprocessing.mean)) * of(preprocessing.scale)
       }
-      guard let tensor = NaiveExecutor.Tensor(shape: sizes, elements: elements.map { Double(Float($0)) }) else {
-        throw GraphError(.tooLarge, message: "too large a shape")
-      }
-      return (input.name, tensor)
+      return (input.name, try InferencePlan.Tensor(shape: sizes, elements: elements.map { Float($0) }))
     }
   }
 

@@ -1,6 +1,8 @@
 import Arguments
+import FaceAnalysis
 import FaceRecognition
 import Formats
+import Inference
 import Jobs
 
 /// `insightface verify`: the reference's `verification.py`, on the CPU and without LibTorch.
@@ -17,6 +19,7 @@ struct VerifyCommand: Command {
   private var model = ""
   private var bins: [String] = []
   private var networkText: String?
+  private var preprocessingText: String?
   private var epoch = 1
   private var batchSize = 32
   private var folds = 10
@@ -28,11 +31,14 @@ struct VerifyCommand: Command {
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     try b.option(
       &model, "--model", value: "PREFIX[,EPOCH]", required: true,
-      help: "MXNet checkpoint, or its folder, or a .pt file of arcface_torch")
+      help: "MXNet checkpoint, or its folder, or a file: .pt of arcface_torch, ONNX, safetensors of this project")
     try b.option(
       &networkText, "--network", value: "NAME",
       help: "whose weights a .pt file holds (default: recognised by its names)")
     try b.option(&epoch, "--epoch", value: "N", help: "the checkpoint's number where --model names none")
+    try b.option(
+      &preprocessingText, "--preprocessing", value: "TEXT",
+      help: "insightface, arcface-torch or in full as for `insightface model`, for ONNX files that do not tell")
     try b.option(&bins, "--bin", value: "FILE", help: "a verification set; repeatable")
     try b.option(
       &batchSize, "--batch-size", value: "N", help: "images at a time", expected: "1 ... 4096",
@@ -59,12 +65,11 @@ struct VerifyCommand: Command {
 
   mutating func run() throws {
     guard !bins.isEmpty else { throw UsageError("--bin is missing: name at least one verification set") }
-    let location = CheckpointLocation(model, epoch: epoch)
-    let embedder = try FaceEmbedder(location, network: namedNetwork(), threads: threads)
+    let embedder = try embedder()
     guard embedder.width == embedder.height else {
       throw FormatError(
         .unsupported, "verification takes square faces, the network \(embedder.width)×\(embedder.height)",
-        path: location.symbolPath)
+        path: model)
     }
     let progress = ProgressLine()
     var summary = VerificationReports()
@@ -93,6 +98,24 @@ struct VerifyCommand: Command {
     }
     if json { print(try summary.json()) }
     if let plot { try AtomicFile.write(summary.rocDrawing().utf8, to: plot) }
+  }
+
+  private func embedder() throws -> FaceEmbedder {
+    let network = try namedNetwork()
+    guard let format = try? ModelFormat.detect(path: model), format == .onnx || format == .safetensors else {
+      guard preprocessingText == nil else { throw UsageError("--preprocessing is for ONNX and safetensors files") }
+      return try FaceEmbedder(CheckpointLocation(model, epoch: epoch), network: network, threads: threads)
+    }
+    guard network == nil else { throw UsageError("--network is for .pt files; \(model) holds its network") }
+    var preprocessing: PreprocessingChoice?
+    if let preprocessingText {
+      do {
+        preprocessing = try PreprocessingChoice(text: preprocessingText)
+      } catch {
+        throw UsageError("--preprocessing: \(error.description)")
+      }
+    }
+    return try FaceEmbedder.load(model, preprocessing: preprocessing, threads: threads)
   }
 
   private func namedNetwork() throws(UsageError) -> RecognitionNetwork? {

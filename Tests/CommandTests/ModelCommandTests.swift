@@ -54,6 +54,30 @@ import Testing
     #expect(failed.status == 1 && failed.errors.contains("ONNX Runtime does not compute"), "\(failed.errors)")
   }
 
+  @Test func `A network of arcface_torch goes to PyTorch's file and back`() throws {
+    let scratch = try Scratch()
+    let (drawn, weights, back) = ("\(scratch.path)/a.onnx", "\(scratch.path)/b.pt", "\(scratch.path)/c.onnx")
+    let export = try insightface("model", "export", "mbf", drawn, "--random-weights", "1", "--no-check")
+    #expect(export.status == 0, "\(export.errors)")
+    let made = try insightface("model", "convert", drawn, weights)
+    #expect(made.status == 0 && made.output.contains("ONNX → PyTorch"), "\(made.errors)")
+    let info = try insightface("model", "info", weights, "--json")
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(info.output.utf8)) as? [String: Any])
+    #expect(object["format"] as? String == "pytorch")
+    #expect((object["preprocessing"] as? [String: Any])?["inside_network"] as? Bool == true)
+    #expect(try insightface("model", "convert", weights, back).status == 0)
+    let (first, second) = (try Data(contentsOf: URL(filePath: drawn)), try Data(contentsOf: URL(filePath: back)))
+    #expect(first == second)
+    // Networks of MXNet have no such file; nothing is written.
+    #expect(
+      try insightface("model", "export", "mnas025", drawn, "--random-weights", "1", "--no-check").status == 0)
+    let refused = try insightface("model", "convert", drawn, "\(scratch.path)/d", "--to", "pytorch")
+    #expect(refused.status == 1 && refused.errors.contains("no network of arcface_torch"), "\(refused.errors)")
+    #expect(!scratch.exists("d"))
+    let unknown = try insightface("model", "export", "mbv", drawn, "--random-weights", "1")
+    #expect(unknown.status == 64 && unknown.errors.contains("mbf"), "\(unknown.errors)")
+  }
+
   @Test func `Files that are no models are named with their first bytes`() throws {
     let scratch = try Scratch()
     let text = try scratch.put("hello, world".utf8, "m.onnx")

@@ -5,6 +5,7 @@ extension ModelFile {
   public static func format(ofName name: String) -> ModelFormat? {
     if name.hasSuffix(".onnx") { return .onnx }
     if name.hasSuffix(".safetensors") { return .safetensors }
+    if name.hasSuffix(".pt") || name.hasSuffix(".pth") { return .pytorch }
     if name.hasSuffix(".params") || name.hasSuffix("-symbol.json") { return .mxnet }
     if let comma = name.lastIndex(of: ","), let number = Int(name[name.index(after: comma)...]), number >= 0 {
       return .mxnet
@@ -13,6 +14,8 @@ extension ModelFile {
   }
 
   /// Writes the model, each file atomically, and returns the files written.
+  ///
+  /// A PyTorch file gets the weights alone: whoever knows the network classes makes sure that one takes them.
   ///
   /// - Parameters:
   ///   - text: a path; for MXNet `PREFIX`, `PREFIX,EPOCH` or the path of its `.params` file.
@@ -43,17 +46,33 @@ extension ModelFile {
       try model.write(to: text)
       return [text]
     case .pytorch:
-      throw FormatError(
-        .unsupported, "PyTorch files are not written", path: text, advice: "choose mxnet, onnx or safetensors")
+      do {
+        try graph.writePyTorch(to: text)
+      } catch let error as GraphError {
+        throw FormatError(error, path: text)
+      } catch let error as FormatError {
+        throw error
+      } catch {
+        throw FormatError(.io, "\(error)", path: text)
+      }
+      return [text]
     }
   }
 
-  /// Scaling goes into the symbol: whoever runs an MXNet model of InsightFace feeds it pixels.
+  /// Scaling goes into the symbol: whoever runs an MXNet model of InsightFace feeds it pixels, under the name `data`.
   private func writeMXNet(to location: MXNetLocation) throws(FormatError) -> [String] {
     let symbol: String
     let entries: [(name: String, tensor: StoredTensor)]
     do {
-      let graph = try graph.withScalingInside()
+      var graph = try graph.withScalingInside()
+      if let input = graph.inputs.first, graph.inputs.count == 1, graph.node(named: "data") == nil,
+        let index = graph.nodes.firstIndex(where: { $0.name == input.name })
+      {
+        var nodes = graph.nodes
+        nodes[index].name = "data"
+        graph = try NetworkGraph(
+          nodes: nodes, outputs: graph.outputs, weights: graph.weights, preprocessing: graph.preprocessing)
+      }
       symbol = try graph.mxnetSymbol().json()
       entries = try graph.mxnetWeights()
     } catch {

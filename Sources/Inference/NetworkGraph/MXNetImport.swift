@@ -210,7 +210,7 @@ private struct MXNetGraphReader {
       operation = .parameter(shape: tensor.shape)
     } else if let shape = options.inputShapes[source.name] {
       operation = .input(shape)
-    } else if source.name == "data" {
+    } else if source.name == "data" || source[NetworkGraph.preprocessingKey] != nil {
       var preset = shape ?? .images(channels: 3, height: 112, width: 112)
       if shape == nil, let preprocessing = try storedPreprocessing() {
         preset = .images(channels: 3, height: preprocessing.height, width: preprocessing.width)

@@ -176,25 +176,34 @@ extension ONNXExport {
     add("Transpose", node.name, [normalised], [.init("perm", .ints(order))])
   }
 
-  /// Over the last axis; older sets of operators have no word for it.
+  /// Older sets of operators have no word for it, and newer ones know the last axis only: another goes there and back.
   private mutating func append(_ norm: Operation.LayerNorm, _ node: NetworkGraph.Node, _ x: String) throws(GraphError) {
     let weights = try weights(node)
     let rank = inputShape(node).rank
-    guard norm.axis == -1 || norm.axis == rank - 1 else {
-      throw unsupported(node, "normalises axis \(norm.axis) of \(rank), ONNX the last ones only")
-    }
-    guard options.opset < 17 else {
+    let last = rank - 1
+    let axis = try ShapeInference(node: node.name, operation: node.operation).resolve(axis: norm.axis, rank: rank)
+    var order = Array(0..<rank)
+    order.swapAt(axis, last)
+    let turn = ONNXAttribute("perm", .ints(order))
+    let source = axis == last ? x : step("Transpose", node, "to", [x], [turn])
+    let name = axis == last ? node.name : unique("\(node.name)_normalised")
+    if options.opset >= 17 {
       add(
-        "LayerNormalization", node.name, [x] + weights,
+        "LayerNormalization", name, [source] + weights,
         [.init("axis", .int(-1)), .init("epsilon", .float(Float(norm.epsilon)))])
-      return
+    } else {
+      // Squares leave the range of half precision, and epsilons lie below it.
+      let wide = options.isHalfPrecision ? cast(source, to: .f32, suffix: "single") : source
+      let axes: [ONNXAttribute] = [.init("axes", .ints([last])), .init("keepdims", .int(1))]
+      let centred = step("Sub", node, "centred", [wide, step("ReduceMean", node, "mean", [wide], axes)])
+      let variance = step("ReduceMean", node, "variance", [step("Mul", node, "square", [centred, centred])], axes)
+      let epsilon = try numbers([norm.epsilon], shape: [], node, "epsilon", type: .f32)
+      let deviation = step("Sqrt", node, "deviation", [step("Add", node, "shifted", [variance, epsilon])])
+      let quotient = step("Div", node, "quotient", [centred, deviation])
+      let narrow = options.isHalfPrecision ? cast(quotient, to: .f16, suffix: "half") : quotient
+      add("Add", name, [step("Mul", node, "scaled", [narrow, weights[0]]), weights[1]])
     }
-    let axis: [ONNXAttribute] = [.init("axes", .ints([-1])), .init("keepdims", .int(1))]
-    let centred = step("Sub", node, "centred", [x, step("ReduceMean", node, "mean", [x], axis)])
-    let variance = step("ReduceMean", node, "variance", [step("Mul", node, "square", [centred, centred])], axis)
-    let shifted = step("Add", node, "shifted", [variance, try numbers([norm.epsilon], shape: [], node, "epsilon")])
-    let normalised = step("Div", node, "normalised", [centred, step("Sqrt", node, "deviation", [shifted])])
-    add("Add", node.name, [step("Mul", node, "scaled", [normalised, weights[0]]), weights[1]])
+    if axis != last { add("Transpose", node.name, [name], [turn]) }
   }
 
   private mutating func append(
@@ -207,6 +216,7 @@ extension ONNXExport {
     case .softplus: add("Softplus", node.name, [x])
     case .softsign: add("Softsign", node.name, [x])
     case .squareRoot: add("Sqrt", node.name, [x])
+    case .gelu where options.opset >= 20: add("Gelu", node.name, [x])
     case .gelu:
       let scaled = step("Mul", node, "scaled", [x, try numbers([(0.5).squareRoot()], shape: [], node, "root_half")])
       let shifted = step(

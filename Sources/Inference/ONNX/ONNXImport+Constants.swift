@@ -1,4 +1,5 @@
 import Formats
+import Glibc
 
 // What follows from constants and shapes alone. Exporters write the target of a reshape as a chain of Shape, Gather,
 // Unsqueeze, Concat; here such chains become numbers, and the batch size stays a symbol in them.
@@ -61,7 +62,8 @@ extension ONNXGraphReader {
       shape[2] = .fixed((shape[2].fixed ?? 0) + border.top + border.bottom)
       shape[3] = .fixed((shape[3].fixed ?? 0) + border.left + border.right)
       dimensions = shape.dimensions
-    case .tensor(let x)?, .square(_, let x)?, .sumOfSquares(_, _, _, let x)?, .norm(_, _, _, let x)?:
+    case .tensor(let x)?, .square(_, let x)?, .sumOfSquares(_, _, _, let x)?, .norm(_, _, _, let x)?,
+      .normalised(_, _, _, let x)?, .gelu(let x, _)?:
       dimensions = shapes[x.node].dimensions
     case nil: throw a.error(.invalid, "has no input")
     }
@@ -257,7 +259,7 @@ extension ONNXGraphReader {
         }
       }
       return try result(ONNXConstant(shape: first.shape, type: first.tensor.dtype, numbers: numbers))
-    case "Add", "Sub", "Mul", "Div":
+    case "Add", "Sub", "Mul", "Div", "Pow":
       guard inputs.count == 2, let second = inputs[1] else { return nil }
       return try result(Self.arithmetic(a.node.op, first, second))
     default: return nil
@@ -307,6 +309,7 @@ extension ONNXGraphReader {
       case "Add": return a + b
       case "Sub": return a - b
       case "Mul": return a * b
+      case "Pow": return pow(a, b)
       default: return isInteger ? (a / b).rounded(.towardZero) : a / b
       }
     }

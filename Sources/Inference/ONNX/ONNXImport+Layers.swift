@@ -247,9 +247,12 @@ extension ONNXGraphReader {
 
   mutating func matMul(_ a: inout ONNXAttributes) throws(GraphError) -> Value {
     let node = a.node
-    guard let found = try constant(1, of: node, "second matrix"), found.shape.count == 2,
+    guard case .constant(let found)? = try input(1, of: node), found.shape.count == 2,
       let weight = found.transposed([1, 0])
-    else { throw a.error(.unsupported, "its second matrix is not a constant matrix") }
+    else {
+      let (x, y) = (try tensor(0, of: node), try tensor(1, of: node))
+      return try product(x, y, transposesSecond: false, node)
+    }
     let x = try tensor(0, of: node)
     let name = try register(weight, fallback: baseName(node) + "_weight")
     return try emit(
@@ -286,7 +289,7 @@ extension ONNXGraphReader {
       guard let weight = try constant(index + 1, of: node, "\(role)") else {
         throw a.error(.invalid, "has no \(role)")
       }
-      names.append(try register(weight, fallback: base + role.suffix))
+      names.append(try register(weight, fallback: base + role.suffix, isAuxiliary: role.isAuxiliary))
     }
     return try emit(
       .batchNorm(.init(epsilon: epsilon, momentum: momentum)), [x], for: node, parameters: names)

@@ -4,9 +4,10 @@ extension ONNXGraphReader {
   /// All operators that are read, some of them in certain forms only.
   static let operators: Set<String> = [
     "Add", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv",
-    "ConvTranspose", "Div", "Dropout", "Elu", "Expand", "Flatten", "Floor", "Gather", "Gemm", "GlobalAveragePool",
-    "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "LpNormalization", "MatMul", "Max",
-    "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum",
+    "ConvTranspose", "Div", "Dropout", "Elu", "Erf", "Expand", "Flatten", "Floor", "Gather", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu",
+    "LpNormalization", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL2", "ReduceMax",
+    "ReduceMean", "ReduceSum",
     "ReduceSumSquare", "Reciprocal", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Softplus",
     "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample",
   ]
@@ -37,7 +38,10 @@ extension ONNXGraphReader {
     case "Gemm": return .tensor(try gemm(&a))
     case "MatMul": return .tensor(try matMul(&a))
     case "BatchNormalization": return .tensor(try batchNorm(&a))
+    case "LayerNormalization": return .tensor(try layerNormalization(&a))
     case "PRelu": return .tensor(try prelu(&a))
+    case "Gelu": return .tensor(try gelu(&a))
+    case "Erf": return try errorFunction(a)
     case "Relu": return try activate(.relu, node)
     case "Sigmoid": return try activate(.sigmoid, node)
     case "Tanh": return try activate(.tanh, node)
@@ -239,16 +243,46 @@ extension ONNXGraphReader {
       {
         return .norm(of: x, axes: axes, epsilon: max(epsilon, low * low), result: limited)
       }
-    case (_, .constant(let c), _):
+    case (.divide, .tensor(let x), .tensor(let y)):
+      if let (source, epsilon) = normalised(x, by: y) {
+        let result = try elementwise(kind, x, y, node, suffix)
+        return .normalised(of: source, epsilon: epsilon, scale: nil, result: result)
+      }
+    case (_, .gelu(let x, let state), let other), (_, let other, .gelu(let x, let state)):
+      guard let next = try continuedGELU(kind, of: x, state, with: other, node) else { throw incompleteGELU(node) }
+      return next
+    case (_, let link, .constant(let c)) where link.isNormalised,
+      (_, .constant(let c), let link) where link.isNormalised:
+      let next = try continued(kind, link, with: c, node) { (reader, result) throws(GraphError) in
+        if let value = try reader.scalar(kind, c, .tensor(result), constantFirst: false, node, suffix) { return value }
+        return try reader.elementwise(kind, result, try reader.tensor(.constant(c), of: node), node, suffix)
+      }
+      if let next { return next }
+    default: break
+    }
+    return try combineTensors(kind, a, b, node, suffix: suffix)
+  }
+
+  private mutating func combineTensors(
+    _ kind: Operation.Elementwise.Kind, _ a: ONNXKnown, _ b: ONNXKnown, _ node: ONNXNode, suffix: String?
+  ) throws(GraphError) -> ONNXKnown {
+    switch (a, b) {
+    case (.constant(let c), _):
       if let result = try scalar(kind, c, b, constantFirst: true, node, suffix) { return .tensor(result) }
-    case (_, _, .constant(let c)):
+    case (_, .constant(let c)):
       if let result = try scalar(kind, c, a, constantFirst: false, node, suffix) { return .tensor(result) }
     default: break
     }
     let (x, y) = (try tensor(a, of: node), try tensor(b, of: node))
-    let operation = Operation.elementwise(.init(kind, broadcasts: shapes[x.node] != shapes[y.node]))
-    let value = try emit(operation, [x, y], for: node, suffix: suffix)
+    let value = try elementwise(kind, x, y, node, suffix)
     return kind == .multiply && x == y ? .square(of: x, product: value) : .tensor(value)
+  }
+
+  private mutating func elementwise(
+    _ kind: Operation.Elementwise.Kind, _ x: Value, _ y: Value, _ node: ONNXNode, _ suffix: String?
+  ) throws(GraphError) -> Value {
+    let operation = Operation.elementwise(.init(kind, broadcasts: shapes[x.node] != shapes[y.node]))
+    return try emit(operation, [x, y], for: node, suffix: suffix)
   }
 
   /// Arithmetic with a constant whose elements are all the same and that does not enlarge the tensor; nil for others.

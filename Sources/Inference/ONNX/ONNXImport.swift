@@ -65,6 +65,15 @@ enum ONNXKnown {
   case sumOfSquares(of: NetworkGraph.Value, axes: [Int], epsilon: Double, result: NetworkGraph.Value)
   /// √(Σ x² + epsilon) along axes.
   case norm(of: NetworkGraph.Value, axes: [Int], epsilon: Double, result: NetworkGraph.Value)
+  /// A tensor normalised along its last axis, times a row where there is one: a layer normalisation but for what is added.
+  case normalised(of: NetworkGraph.Value, epsilon: Double, scale: ONNXConstant?, result: NetworkGraph.Value)
+  /// A part of GELU, which no operation computes by itself.
+  case gelu(of: NetworkGraph.Value, ONNXGELU)
+}
+
+extension ONNXKnown {
+  /// Whether it may become a layer normalisation.
+  var isNormalised: Bool { if case .normalised = self { true } else { false } }
 }
 
 /// The walk over a model that collects nodes and weights.
@@ -82,6 +91,8 @@ struct ONNXGraphReader {
   var nodes: [NetworkGraph.Node] = []
   var shapes: [Shape] = []
   var weights: [String: StoredTensor] = [:]
+  /// Those of them that are running statistics.
+  private var auxiliaries: Set<String> = []
   var known: [String: ONNXKnown] = [:]
   /// How many nodes and outputs take each tensor.
   var uses: [String: Int] = [:]
@@ -225,7 +236,8 @@ struct ONNXGraphReader {
   private mutating func output(_ name: String) throws(GraphError) -> Value {
     let value: Value
     switch known[name] {
-    case .tensor(let found), .square(_, let found), .sumOfSquares(_, _, _, let found), .norm(_, _, _, let found):
+    case .tensor(let found), .square(_, let found), .sumOfSquares(_, _, _, let found), .norm(_, _, _, let found),
+      .normalised(_, _, _, let found):
       value = found
     default:
       throw GraphError(
@@ -328,8 +340,10 @@ struct ONNXGraphReader {
       GraphError(.unsupported, node: baseName(node), operation: node.op, message: message)
     }
     switch found {
-    case .tensor(let value), .square(_, let value), .sumOfSquares(_, _, _, let value), .norm(_, _, _, let value):
+    case .tensor(let value), .square(_, let value), .sumOfSquares(_, _, _, let value), .norm(_, _, _, let value),
+      .normalised(_, _, _, let value):
       return value
+    case .gelu: throw incompleteGELU(node)
     case .constant(let constant):
       guard constant.count > 0 else { throw unsupported("takes an empty constant") }
       let parameter = try register(constant, fallback: baseName(node) + "_constant")
@@ -342,7 +356,12 @@ struct ONNXGraphReader {
   }
 
   /// Keeps a weight under the name of its initializer and returns the name that it got.
-  mutating func register(_ constant: ONNXConstant, fallback: String) throws(GraphError) -> String {
+  ///
+  /// - Parameter isAuxiliary: whether training updates it without a gradient. Exporters store equal tensors once; statistics
+  ///   that equal a weight get a name of their own.
+  mutating func register(
+    _ constant: ONNXConstant, fallback: String, isAuxiliary: Bool = false
+  ) throws(GraphError) -> String {
     var tensor = constant.tensor
     if tensor.dtype != .f32 {
       do {
@@ -356,11 +375,12 @@ struct ONNXGraphReader {
     var name = stem
     var number = 1
     while let other = weights[name] {
-      if other == tensor { return name }
+      if other == tensor, auxiliaries.contains(name) == isAuxiliary { return name }
       number += 1
       name = "\(stem)_\(number)"
     }
     weights[name] = tensor
+    if isAuxiliary { auxiliaries.insert(name) }
     return name
   }
 }

@@ -51,6 +51,25 @@ import Testing
 
   private func worst(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).map { abs($0 - $1) }.max() ?? 1 }
 
+  /// InsightFace's tools feed an MXNet model under the name `data`.
+  @Test func theInputOfAnMXNetModelIsCalledData() throws {
+    let graph = try network(inside: true)
+    var nodes = graph.nodes
+    nodes[0].name = "input"
+    let renamed = try NetworkGraph(
+      nodes: nodes, outputs: graph.outputs, weights: graph.weights, preprocessing: graph.preprocessing)
+    try ModelFile(graph: renamed, format: .onnx).write(to: file("d,1"), as: .mxnet)
+    let read = try ModelFile(reading: file("d,1")).graph
+    #expect(read.inputs.map(\.name) == ["data"])
+    #expect(read.preprocessing == graph.preprocessing)
+    #expect(try embedding(read) == embedding(graph))
+    // A symbol written without that name keeps size and preprocessing all the same.
+    let symbol = try renamed.mxnetSymbol()
+    let other = try NetworkGraph.importing(symbol, weights: renamed.mxnetWeights()).graph
+    #expect(other.inputs.map(\.name) == ["input"])
+    #expect(try embedding(other) == embedding(graph))
+  }
+
   @Test(arguments: [true, false])
   func theEmbeddingIsTheSameAtEveryStation(inside: Bool) throws {
     let graph = try network(inside: inside)

@@ -17,7 +17,7 @@ import Testing
     Fixtures.root.appendingPathComponent("Tests/Fixtures/onnx/\(name)").path
   }
 
-  static let models = ["iresnet", "detector", "mixed"].flatMap { ["\($0)-script", "\($0)-dynamo"] }
+  static let models = ["iresnet", "detector", "mixed", "transformer"].flatMap { ["\($0)-script", "\($0)-dynamo"] }
 
   /// Against ONNX Runtime's numbers, directly and once more through this project's own export.
   @Test(arguments: models)
@@ -39,6 +39,30 @@ import Testing
         let worst = zip(output.elements, expected).map { abs($0 - $1) / max(1, abs($1)) }.max() ?? 1
         #expect(worst < 1e-5)
       }
+    }
+  }
+
+  /// Chains of arithmetic become the operations that they stand for, through either exporter and through ours.
+  @Test(arguments: ["transformer-script", "transformer-dynamo"])
+  func transformersKeepTheirOperations(_ name: String) throws {
+    func counts(_ graph: NetworkGraph) -> [Int] {
+      func count(_ isWanted: (NetworkGraph.Operation) -> Bool) -> Int {
+        graph.nodes.filter { isWanted($0.operation) }.count
+      }
+      return [
+        count { if case .layerNorm = $0 { true } else { false } },
+        count { if case .matmul = $0 { true } else { false } },
+        count { if case .fullyConnected = $0 { true } else { false } }, count { $0 == .activation(.gelu) },
+        count { if case .reduction = $0 { true } else { false } },
+        count { if case .softmax = $0 { true } else { false } },
+      ]
+    }
+    let graph = try NetworkGraph.importing(ONNXModel(path: Self.path("\(name).onnx"))).graph
+    #expect(counts(graph) == [5, 4, 9, 1, 0, 2])
+    #expect(graph.weights["norms.0.weight"]?.shape == [16] && graph.weights["norms.4.bias"]?.shape == [16])
+    for opset in [13, 17, 20] {
+      let again = try NetworkGraph.importing(graph.onnxModel(.init(opset: opset))).graph
+      #expect(counts(again) == counts(graph), "opset \(opset)")
     }
   }
 
@@ -185,6 +209,29 @@ import Testing
         for _ in 0...next(4) { bytes[next(bytes.count)] = UInt8(next(256)) }
         guard let model = try? ONNXModel(serialized: bytes) else { continue }
         _ = try? NetworkGraph.importing(model)
+      }
+    }
+  }
+
+  @Test func partsOfGELUAreNotTakenForSomethingElse() {
+    func half(_ value: Float, _ name: String) throws -> ONNXTensor {
+      ONNXTensor(name, try StoredTensor(shape: [], floats: [value]))
+    }
+    func chain(scale: Float, one: Float) throws -> ONNXModel {
+      model(
+        [
+          ONNXNode("Mul", name: "m", inputs: ["x", "s"], outputs: ["a"]),
+          ONNXNode("Erf", name: "e", inputs: ["a"], outputs: ["b"]),
+          ONNXNode("Add", name: "p", inputs: ["b", "o"], outputs: ["c"]),
+          ONNXNode("Mul", name: "q", inputs: ["x", "c"], outputs: ["d"]),
+          ONNXNode("Mul", name: "r", inputs: ["d", "h"], outputs: ["y"]),
+        ], initializers: [try half(scale, "s"), try half(one, "o"), try half(0.5, "h")])
+    }
+    #expect(throws: Never.self) {
+      let graph = try NetworkGraph.importing(chain(scale: 0.70710677, one: 1)).graph
+      #expect(graph.nodes.map(\.operation.name) == ["input", "activation gelu"])
+      for wrong in [try chain(scale: 0.7, one: 1), try chain(scale: 0.70710677, one: 2)] {
+        #expect(error(wrong)?.code == .unsupported)
       }
     }
   }

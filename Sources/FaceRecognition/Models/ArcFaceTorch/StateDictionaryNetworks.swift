@@ -15,7 +15,7 @@ extension RecognitionNetwork {
   }
 
   /// The settings of this network with the embedding length of a state dictionary, `nil` where it cannot be its.
-  private func settings(for tensors: [String: [Int]]) -> NetworkSettings? {
+  func settings(for tensors: [String: [Int]]) -> NetworkSettings? {
     guard let shape = tensors[embeddingBias], shape.count == 1, shape[0] > 0 else { return nil }
     var settings = defaultSettings
     settings.embeddingSize = shape[0]

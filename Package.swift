@@ -133,7 +133,8 @@ let package = Package(
   // What stands on LibTorch needs flags that no package may hand on; these do not stand on it.
   products: [
     .library(
-      name: "FaceAnalysis", targets: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Inference", "Imaging", "Formats"])
+      name: "FaceAnalysis",
+      targets: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Inference", "Imaging", "Formats"])
   ],
   targets: systemLibraries + ground + firstFloor + domains + top + doors + benchmark + examples + tests,
   swiftLanguageModes: [.v6],

@@ -2,6 +2,7 @@ import Arguments
 import FaceAnalysis
 import FaceRecognition
 import Formats
+import Glibc
 import Jobs
 
 /// `insightface dataset build`: photos in identity folders become a data set to train on.
@@ -21,7 +22,7 @@ struct DatasetBuildCommand: Command {
     detector must be the same then. The same photos, options and seed give the same files.
 
       insightface dataset build photos --model models/mnet.25 --output faces_mine
-      insightface train --data-dir faces_mine --network y1 --loss arcface --target held_out
+      insightface train --dataset mine --dataset-path faces_mine --network y1 --loss arcface
     """
 
   private var arguments = DetectionArguments()
@@ -55,7 +56,8 @@ struct DatasetBuildCommand: Command {
     try b.option(
       &pairs, "--pairs", value: "N", help: "at most so many pairs of one person, and as many of different people",
       expected: "1 to 1,000,000", where: { (1...1_000_000).contains($0) })
-    try b.option(&seed, "--seed", value: "N", help: "of the draw of what is held out", expected: "0 or more", where: { $0 >= 0 })
+    try b.option(
+      &seed, "--seed", value: "N", help: "of the draw of what is held out", expected: "0 or more", where: { $0 >= 0 })
     try b.option(
       &minimumImages, "--minimum-images", value: "N", help: "leave out of training identities with fewer images",
       expected: "1 to 1,000,000", where: { (1...1_000_000).contains($0) })
@@ -94,8 +96,9 @@ struct DatasetBuildCommand: Command {
     let divided = try HeldOutPairs(
       crops.list, kind: HeldOutPairs.Kind(rawValue: holdOut) ?? .none, share: share, pairLimit: pairs,
       seed: UInt64(seed))
+    // train.rec comes last: where it is, all is there. Pairs of an earlier division may be trained on now.
+    for name in ["train.rec", "held_out.bin"] { unlink("\(output)/\(name)") }
     if !divided.pairs.isEmpty { try divided.writeVerificationSet(to: "\(output)/held_out.bin") }
-    // train.rec comes last: where it is, all is there.
     let report = try DatasetPacker(
       intake: ImageIntake(side: size), minimumImages: minimumImages, threads: threads
     ).pack(divided.training, to: output) { done, total in progress.show("packing: \(done) of \(total) images") }

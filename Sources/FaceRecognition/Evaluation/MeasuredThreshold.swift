@@ -8,12 +8,15 @@ public struct MeasuredThreshold: Sendable, Equatable {
   public var cosine: Double
 
   /// InsightFace's released MobileFaceNet y1, embeddings of the images as they are.
+  ///
+  /// Measured on the 1,583 photos of 844 people in folds 1 and 2 of Labeled Faces in the Wild, main face found by the released
+  /// mnet.25 and aligned: all 1,973 pairs of one person and all 1,250,180 pairs of different people.
   public static let mobileFaceNetY1: [MeasuredThreshold] = [
-    MeasuredThreshold(falseAcceptRate: 0.01, trueAcceptRate: 0, cosine: 0.25),
-    MeasuredThreshold(falseAcceptRate: 0.001, trueAcceptRate: 0, cosine: 0.35),
-    MeasuredThreshold(falseAcceptRate: 0.0001, trueAcceptRate: 0, cosine: 0.4),
-    MeasuredThreshold(falseAcceptRate: 0.00001, trueAcceptRate: 0, cosine: 0.45),
+    MeasuredThreshold(falseAcceptRate: 0.01, trueAcceptRate: 0.996, cosine: 0.235),
+    MeasuredThreshold(falseAcceptRate: 0.001, trueAcceptRate: 0.988, cosine: 0.321),
+    MeasuredThreshold(falseAcceptRate: 0.0001, trueAcceptRate: 0.976, cosine: 0.391),
+    MeasuredThreshold(falseAcceptRate: 0.00001, trueAcceptRate: 0.959, cosine: 0.442),
   ]
-  /// The fingerprint of that network.
-  public static let mobileFaceNetY1Fingerprint = ""
+  /// The fingerprint of that network as its MXNet files hold it.
+  public static let mobileFaceNetY1Fingerprint = "2c3eaf9b69eb5c0ac3493f22a269ba17"
 }

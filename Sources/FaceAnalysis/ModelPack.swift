@@ -181,7 +181,8 @@ extension FaceDetector {
     else {
       throw .file(
         FormatError(
-          .unsupported, "\(model.model.graph.outputs.count) outputs are not those of an SCRFD detector", path: model.path))
+          .unsupported, "\(model.model.graph.outputs.count) outputs are not those of an SCRFD detector",
+          path: model.path))
     }
     let graph = try model.graph(NetworkGraph.Extent(height: side, width: side))
     do throws(GraphError) {
@@ -203,7 +204,8 @@ extension FaceAnalysis {
     guard let detector = pack.detector else {
       throw .file(
         FormatError(
-          .notFound, "the folder holds no detector (det_*.onnx)", path: pack.folder, advice: "unpack the model pack again"))
+          .notFound, "the folder holds no detector (det_*.onnx)", path: pack.folder,
+          advice: "unpack the model pack again"))
     }
     var embedder: FaceEmbedder?
     if embeds, let recognizer = pack.recognizer {

@@ -43,7 +43,8 @@ struct AnalysisArguments {
     }
     guard analysis.embedder != nil else {
       throw UsageError(
-        detection.pack == nil ? "--recognizer or --models is missing" : "the pack holds no recognition network: add --recognizer")
+        detection.pack == nil
+          ? "--recognizer or --models is missing" : "the pack holds no recognition network: add --recognizer")
     }
     if !all { analysis.detection.selection = .central(1) }
     analysis.embedsMirrored = flip

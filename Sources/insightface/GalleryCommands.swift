@@ -27,7 +27,8 @@ struct EnrollCommand: Command {
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     try b.positional(&gallery, "GALLERY", help: "the gallery file")
     try b.positionals(&paths, "PHOTO|FOLDER", minimumCount: 1, help: "photos, and folders of photos")
-    try b.option(&name, "--name", value: "NAME", help: "whose faces they are", expected: "a line", where: { !$0.isEmpty })
+    try b.option(
+      &name, "--name", value: "NAME", help: "whose faces they are", expected: "a line", where: { !$0.isEmpty })
     try b.flag(&replace, "--replace", help: "first remove what the gallery holds under these names")
     try arguments.bind(&b)
   }

@@ -101,7 +101,8 @@ func forEachPhoto(
     do { try body(photo) } catch {
       failures += 1
       progress.clear()
-      warn("skipped: \(photo.path): \(error)")
+      let text = "\(error)"
+      warn("skipped: " + (text.hasPrefix(photo.path) ? text : "\(photo.path): \(text)"))
       progress.redraw()
     }
   }

@@ -30,11 +30,11 @@ import Testing
 
   @Test func `The nearest faces are those of all products, sorted`() throws {
     // More rows than a block, more queries than a block.
-    let gallery = try Self.gallery(4500)
-    let queries = Self.embeddings(300, length: 24, seed: 2)
+    let gallery = try Self.gallery(2300)
+    let queries = Self.embeddings(260, length: 24, seed: 2)
     let found = try gallery.search(queries, count: 5)
-    try #require(found.count == 300)
-    for (query, matches) in zip(queries, found) {
+    try #require(found.count == 260)
+    for (query, matches) in zip(queries, found).enumerated().filter({ $0.offset % 29 == 0 }).map(\.element) {
       let cosines = (0..<gallery.count).map { row in
         (row, zip(query, gallery.values[row * 24..<(row + 1) * 24]).reduce(0.0) { $0 + Double($1.0) * Double($1.1) })
       }
@@ -46,7 +46,7 @@ import Testing
   }
 
   @Test func `Neither threads nor company change the result, and ties go to the earlier row`() throws {
-    var gallery = try Self.gallery(5000)
+    var gallery = try Self.gallery(4200)
     let query = Self.embeddings(1, length: 24, seed: 9)[0]
     for row in 0..<3 { try gallery.add(name: "twin \(row)", embedding: query) }
     let alone = try gallery.search([query], count: 6)[0]
@@ -89,7 +89,7 @@ import Testing
       #expect(throws: FormatError.self) { try FaceGallery(path: path) }
     }
     // Names and embeddings that do not fit each other, and an embedding that is none.
-    for (name, byte) in [(sound.count - 1, UInt8(65)), (sound.count - 60, 10), (sound.count - 600, 0x7f)] {
+    for (name, byte) in [(sound.count - 2, UInt8(0xff)), (sound.count - 60, 10), (sound.count - 600, 0x7f)] {
       var damaged = sound
       damaged[name] = byte
       damaged[name - 1] = byte
@@ -105,15 +105,16 @@ import Testing
   @Test func `Groups are those of a plain average linkage`() throws {
     // Noisy copies of a few directions, so that groups are of several sizes.
     let centres = Self.embeddings(6, length: 16, seed: 5)
-    let noise = Self.embeddings(60, length: 16, seed: 6)
+    let noise = Self.embeddings(36, length: 16, seed: 6)
     let faces = noise.enumerated().map { index, vector in
       Self.normalised(zip(centres[index * index % 6], vector).map { $0 + 0.55 * $1 })
     }
-    for threshold in [-1, 0.2, 0.45, 0.6, 0.75, 1] {
+    let cosines = faces.map { a in faces.map { b in zip(a, b).reduce(0.0) { $0 + Double($1.0) * Double($1.1) } } }
+    for threshold in [-1, 0.3, 0.6, 1] {
       var groups = faces.indices.map { [$0] }
       func mean(_ a: [Int], _ b: [Int]) -> Double {
         var sum = 0.0
-        for i in a { for j in b { sum += zip(faces[i], faces[j]).reduce(0.0) { $0 + Double($1.0) * Double($1.1) } } }
+        for i in a { for j in b { sum += cosines[i][j] } }
         return sum / Double(a.count * b.count)
       }
       while groups.count > 1 {
@@ -157,7 +158,8 @@ import Testing
     var outside = inside
     outside.isInsideGraph = false
     let first = try graph(0, inside).fingerprint
-    #expect(first.count == 32 && first == (try graph(0, inside).fingerprint))
+    #expect(first.count == 32)
+    #expect(try graph(0, inside).fingerprint == first)
     #expect(Set([first, try graph(1, inside).fingerprint, try graph(0, outside).fingerprint]).count == 3)
   }
 }

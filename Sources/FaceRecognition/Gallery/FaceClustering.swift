@@ -71,7 +71,10 @@ public struct FaceClustering: Sendable, Equatable {
           for c in 0..<n where alive[c] && c != a {
             if nearest[c] == a || nearest[c] == b {
               nearest[c] = find(c)
-            } else if c < a, nearest[c] < 0 || mean(c, a) > mean(c, nearest[c]) || (mean(c, a) == mean(c, nearest[c]) && a < nearest[c]) {
+            } else if c < a,
+              nearest[c] < 0 || mean(c, a) > mean(c, nearest[c])
+                || (mean(c, a) == mean(c, nearest[c]) && a < nearest[c])
+            {
               nearest[c] = a
             }
           }

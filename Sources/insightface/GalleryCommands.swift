@@ -66,7 +66,7 @@ struct EnrollCommand: Command {
   }
 }
 
-/// `insightface search`: who are the people in photos?
+/// `insightface search`: who the people in photos are.
 struct SearchCommand: Command {
   static let name = "search"
   static let summary = "Find the faces of photos in a gallery: exact nearest faces, unknown below the threshold"
@@ -126,7 +126,7 @@ struct SearchCommand: Command {
   }
 }
 
-/// `insightface cluster`: which photos show the same people?
+/// `insightface cluster`: which photos show the same people.
 struct ClusterCommand: Command {
   static let name = "cluster"
   static let summary = "Group the faces of photos into people nobody named"

@@ -32,8 +32,9 @@ quickstart: build ## make faces, train on them, verify on held-out identities
 test: lint bootstrap ## lint, then run the tests
 	$(SWIFT) test --no-parallel $(SWIFT_FLAGS)
 
-test-all: lint bootstrap ## the same with the slow tests
+test-all: lint bootstrap ## the same with the slow tests, and a package that depends on this one
 	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test --no-parallel $(SWIFT_FLAGS)
+	SWIFT_FLAGS="$(SWIFT_FLAGS)" scripts/check-outside-package
 
 bench: build ## time this project beside its peers, into docs/benchmarks (see scripts/bench)
 	@scripts/bench/run --build $(BUILD) $(BENCH_FLAGS)

@@ -102,6 +102,12 @@ let benchmark: [Target] = [
     dependencies: ["FaceRecognition", "Inference", "Formats", "CTurboJPEG", "Arguments", "Jobs"]),
 ]
 
+/// The program of the README for who depends on this package: compiled with everything else, so that it stays true.
+let examples: [Target] = [
+  .executableTarget(
+    name: "FaceAnalysisExample", dependencies: ["FaceAnalysis", "Imaging"], path: "Examples/FaceAnalysisExample")
+]
+
 let tests: [Target] = [
   .testTarget(name: "CKernelsTests", dependencies: ["CKernels"]),
   .testTarget(name: "TorchTests", dependencies: ["Torch"]),
@@ -128,8 +134,13 @@ let tests: [Target] = [
 
 let package = Package(
   name: "InsightFace",
-  products: [],
-  targets: systemLibraries + ground + firstFloor + domains + top + doors + benchmark + tests,
+  // What stands on LibTorch needs flags that no package may hand on; these do not stand on it.
+  products: [
+    .library(
+      name: "FaceAnalysis",
+      targets: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Inference", "Imaging", "Formats"])
+  ],
+  targets: systemLibraries + ground + firstFloor + domains + top + doors + benchmark + examples + tests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20
 )

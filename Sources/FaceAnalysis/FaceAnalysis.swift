@@ -15,6 +15,8 @@ public struct Face: Sendable, Equatable {
   public var crop: Image?
   /// What tells people apart, of Euclidean length 1; empty without an embedder or a crop.
   public var embedding: [Float]
+  /// Many points of the face (106 with the packs' network) in pixels of the photo; empty without a landmark model.
+  public var denseLandmarks: [Point] = []
 
   /// Cosine similarity to another face; nil where either has no embedding.
   public func similarity(_ other: Face) -> FaceSimilarity? { FaceSimilarity(embedding, other.embedding) }
@@ -37,10 +39,16 @@ public struct FaceAnalysis: Sendable {
   public var embedder: FaceEmbedder?
   /// Whether each face is looked at mirrored too and both embeddings are added, as the reference's verification does.
   public var embedsMirrored = false
+  /// Finds many points of each face; nil leaves them out.
+  public var landmarkModel: LandmarkModel?
   /// How faces are looked for.
   public var detection: DetectionOptions
   /// Width and height of the crops where there is no embedder.
   public var cropSize = (width: 112, height: 112)
+
+  /// What embeddings are compared under: the recognition network's fingerprint, and whether mirror images are added; nil
+  /// without an embedder.
+  public var embeddingModel: String? { embedder.map { $0.fingerprint + (embedsMirrored ? "+flip" : "") } }
 
   /// An analysis of its parts.
   public init(
@@ -88,6 +96,18 @@ public struct FaceAnalysis: Sendable {
             box: detection.box, score: detection.score, landmarks: detection.landmarks,
             crop: crop(image, detection.landmarks), embedding: [])
         })
+    }
+    if let landmarkModel {
+      do throws(GraphError) {
+        for (index, image) in images.enumerated() {
+          for face in result[index].indices {
+            result[index][face].denseLandmarks =
+              try landmarkModel.points(in: image, box: result[index][face].box) ?? []
+          }
+        }
+      } catch {
+        throw .network(error)
+      }
     }
     guard let embedder else { return result }
     var places: [(image: Int, face: Int)] = []

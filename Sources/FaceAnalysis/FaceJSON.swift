@@ -1,13 +1,17 @@
 import Glibc
 
 extension Face {
-  /// The face as JSON: `box` (left, top, right, bottom), `score`, `landmarks` (five of x, y), `embedding` where there is
-  /// one.
+  /// The face as JSON: `box` (left, top, right, bottom), `score`, `landmarks` (five of x, y), `landmark_2d_106` and
+  /// `embedding` where there are such.
   public var json: String {
     let corners = [box.left, box.top, box.right, box.bottom].map { JSONText.number($0) }.joined(separator: ",")
     var text = "{\"box\":[\(corners)],\"score\":\(JSONText.number(Double(score)))"
     let points = landmarks.map { "[\(JSONText.number($0.x)),\(JSONText.number($0.y))]" }
     text += ",\"landmarks\":[\(points.joined(separator: ","))]"
+    if !denseLandmarks.isEmpty {
+      let points = denseLandmarks.map { "[\(JSONText.number($0.x)),\(JSONText.number($0.y))]" }
+      text += ",\"landmark_2d_\(points.count)\":[\(points.joined(separator: ","))]"
+    }
     if !embedding.isEmpty {
       text += ",\"embedding\":[\(embedding.map { JSONText.number(Double($0), digits: 9) }.joined(separator: ","))]"
     }

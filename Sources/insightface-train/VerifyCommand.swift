@@ -76,7 +76,7 @@ struct VerifyCommand: Command {
       let lines = summary.add(report, name: set.name, path: path)
       if !json { for line in lines { print(line) } }
     }
-    if json { print(try summary.json()) }
+    if json { print(summary.json()) }
     if let plot { try AtomicFile.write(summary.rocDrawing().utf8, to: plot) }
   }
 

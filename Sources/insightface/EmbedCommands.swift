@@ -15,8 +15,8 @@ struct AnalysisArguments {
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     try b.option(
-      &recognizer, "--recognizer", value: "PREFIX[,EPOCH]", required: true,
-      help: "a recognition checkpoint: PREFIX-symbol.json, PREFIX-0000.params")
+      &recognizer, "--recognizer", value: "PREFIX[,EPOCH]",
+      help: "a recognition network: PREFIX-symbol.json, PREFIX-0000.params, or a file of any format")
     try b.option(
       &preprocessingText, "--preprocessing", value: "TEXT",
       help: "insightface or arcface-torch, for recognition files that do not tell")
@@ -34,10 +34,19 @@ struct AnalysisArguments {
         throw UsageError("--preprocessing: \(error.description)")
       }
     }
-    var (detector, options) = try detection.load()
-    if !all { options.selection = .central(1) }
-    var analysis = FaceAnalysis(
-      detector: detector, embedder: try FaceEmbedder.load(recognizer, preprocessing: preprocessing), detection: options)
+    // A network that is named goes before the pack's.
+    var analysis = try detection.load(embeds: recognizer.isEmpty)
+    if !recognizer.isEmpty {
+      analysis = FaceAnalysis(
+        detector: analysis.detector, embedder: try FaceEmbedder.load(recognizer, preprocessing: preprocessing),
+        detection: analysis.detection)
+    }
+    guard analysis.embedder != nil else {
+      throw UsageError(
+        detection.pack == nil
+          ? "--recognizer or --models is missing" : "the pack holds no recognition network: add --recognizer")
+    }
+    if !all { analysis.detection.selection = .central(1) }
     analysis.embedsMirrored = flip
     return analysis
   }
@@ -94,29 +103,67 @@ struct EmbedCommand: Command {
   }
 }
 
+/// When two faces are of one person.
+struct ThresholdArguments {
+  private var sameAt: Double?
+  private var falseAcceptRate: Double?
+
+  mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
+    try b.option(
+      &sameAt, "--same-at", value: "COSINE", help: "faces are of one person from this cosine on", expected: "-1 to 1",
+      where: { (-1...1).contains($0) })
+    let rates = MeasuredThreshold.mobileFaceNetY1.map(\.falseAcceptRate)
+    try b.option(
+      &falseAcceptRate, "--at-far", value: "RATE",
+      help: "the share of strangers that may pass for one person (0.001 unless given), by thresholds measured with "
+        + "InsightFace's MobileFaceNet y1",
+      expected: rates.map { JSONText.number($0) }.joined(separator: ", "), where: { rates.contains($0) })
+  }
+
+  /// The threshold; where it was measured with another network than the one at hand, a note says so.
+  func cosine(_ analysis: FaceAnalysis) throws(UsageError) -> Double { try describe(analysis).cosine }
+
+  /// The threshold, and what it is in words.
+  func describe(_ analysis: FaceAnalysis) throws(UsageError) -> (cosine: Double, words: String) {
+    if let sameAt {
+      guard falseAcceptRate == nil else { throw UsageError("--same-at and --at-far exclude each other") }
+      return (sameAt, "cosine \(JSONText.number(sameAt))")
+    }
+    let rate = falseAcceptRate ?? 0.001
+    guard let measured = MeasuredThreshold.mobileFaceNetY1.first(where: { $0.falseAcceptRate == rate }) else {
+      throw UsageError("--at-far \(rate): no threshold was measured there; give --same-at")
+    }
+    if analysis.embedder?.fingerprint != MeasuredThreshold.mobileFaceNetY1Fingerprint {
+      warn(
+        "note: the threshold was measured with MobileFaceNet y1, not with this network; `insightface verify` tells its own, "
+          + "for --same-at")
+    }
+    return (measured.cosine, "cosine \(JSONText.number(measured.cosine)), at a FAR of \(JSONText.number(rate))")
+  }
+}
+
 /// `insightface compare`: how alike two photos' main faces are.
 struct CompareCommand: Command {
   static let name = "compare"
-  static let summary = "Say how alike the main faces of two photos are"
+  static let summary = "Say how alike the main faces of two photos are, and whether they are of one person"
   static let discussion = """
-    Prints the cosine and the squared distance of both embeddings. With --same-at it also says same or different: the
-    threshold belongs to the recognition network and to the share of strangers that may pass (FAR), which
-    `insightface verify` tells for a checkpoint.
+    Prints the cosine and the squared distance of both embeddings, and same or different. The threshold belongs to the
+    recognition network and to the share of strangers that may pass (FAR): --at-far takes those measured with InsightFace's
+    MobileFaceNet y1 on photos of Labeled Faces in the Wild; for other networks give --same-at what `insightface verify` tells.
 
-      insightface compare --detector models/mnet.25 --recognizer models/y1/model a.jpg b.jpg --same-at 0.35
+      insightface compare --detector models/mnet.25 --recognizer models/y1/model a.jpg b.jpg --at-far 0.0001
+      insightface compare --models buffalo_l a.jpg b.jpg --same-at 0.3
     """
 
   private var arguments = AnalysisArguments()
+  private var threshold = ThresholdArguments()
   private var first = ""
   private var second = ""
-  private var threshold: Double?
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     try b.positional(&first, "A", help: "a photo")
     try b.positional(&second, "B", help: "another photo")
-    try b.option(
-      &threshold, "--same-at", value: "COSINE", help: "say same from this cosine on", expected: "-1 to 1",
-      where: { (-1...1).contains($0) })
+    try threshold.bind(&b)
     try arguments.bind(&b)
   }
 
@@ -133,8 +180,9 @@ struct CompareCommand: Command {
     guard let similarity = faces[0].similarity(faces[1]) else {
       throw FormatError(.mismatch, "the embeddings have different lengths")
     }
+    let (least, words) = try threshold.describe(analysis)
     let cosine = JSONText.number(similarity.cosine, digits: 6)
     print("cosine \(cosine), squared distance \(JSONText.number(similarity.squaredDistance, digits: 6))")
-    if let threshold { print(similarity.cosine >= threshold ? "same" : "different") }
+    print("\(similarity.cosine >= least ? "same" : "different") (threshold: \(words))")
   }
 }

@@ -15,12 +15,22 @@ struct DetectionArguments {
   private var scales: [Double] = [1]
   private var pyramid = false
   private var largest: Int?
+  private(set) var pack: String?
+  private var inputSide = FaceDetector.defaultInputSide
+  private var modelOption = "--model"
 
   mutating func bind(_ b: inout ArgumentBinder, modelOption: String) throws(UsageError) {
+    self.modelOption = modelOption
     try b.option(
-      &model, modelOption, value: "PREFIX[,EPOCH]", required: true,
-      help: "a RetinaFace checkpoint: PREFIX-symbol.json, PREFIX-0000.params")
+      &model, modelOption, value: "PREFIX[,EPOCH]",
+      help: "a RetinaFace checkpoint: PREFIX-symbol.json, PREFIX-0000.params; or a .pth of the PyTorch port")
+    try b.option(
+      &pack, "--models", value: "NAME|FOLDER",
+      help: "ONNX models of the insightface package: a folder, or a name in ~/.insightface/models such as buffalo_l")
     b.section("Detection")
+    try b.option(
+      &inputSide, "--det-size", value: "N", help: "side of the square that a pack's detector looks at",
+      expected: "a multiple of 32 up to 4096", where: { $0 > 0 && $0 <= 4096 && $0 % 32 == 0 })
     try b.option(
       &network, "--network", value: "NAME", help: "the anchors; told by the checkpoint unless given",
       expected: ReferenceNetwork.allCases.map(\.rawValue).joined(separator: ", "),
@@ -46,12 +56,33 @@ struct DetectionArguments {
       expected: "1 to 100,000", where: { (1...100_000).contains($0) })
   }
 
-  /// The detector, and the options as they were given.
-  func load() throws(FaceAnalysisError) -> (detector: FaceDetector, options: DetectionOptions) {
+  /// The options as they were given.
+  var given: DetectionOptions {
     var options = options
     options.scales = pyramid ? .pyramid : .factors(scales)
     if let largest { options.selection = .largest(largest) }
-    return (try FaceDetector.load(model, network: network.flatMap(ReferenceNetwork.init)), options)
+    return options
+  }
+
+  /// What decides which faces are found, in one line.
+  var settings: String {
+    "detector \(pack ?? model) \(network ?? ""), input \(pack == nil ? 0 : inputSide), \(given)"
+  }
+
+  /// An analysis that finds and aligns; of a pack with its recognition network, where that is asked for.
+  func load(embeds: Bool, landmarks: Bool = false) throws -> FaceAnalysis {
+    guard let pack else {
+      guard !model.isEmpty else { throw UsageError("\(modelOption) or --models is missing") }
+      return FaceAnalysis(
+        detector: try FaceDetector.load(model, network: network.flatMap(ReferenceNetwork.init)), detection: given)
+    }
+    guard model.isEmpty else { throw UsageError("\(modelOption) and --models exclude each other") }
+    guard !pyramid, scales == [1] else {
+      throw UsageError("--scales and --pyramid are not for a pack's detector, which takes --det-size")
+    }
+    warn("note: \(ModelPack.licenseNote)")
+    return try FaceAnalysis.load(
+      pack: ModelPack(pack), embeds: embeds, landmarks: landmarks, inputSide: inputSide, detection: given)
   }
 }
 
@@ -70,7 +101,8 @@ func forEachPhoto(
     do { try body(photo) } catch {
       failures += 1
       progress.clear()
-      warn("skipped: \(photo.path): \(error)")
+      let text = "\(error)"
+      warn("skipped: " + (text.hasPrefix(photo.path) ? text : "\(photo.path): \(text)"))
       progress.redraw()
     }
   }
@@ -109,8 +141,7 @@ struct DetectCommand: Command {
 
   mutating func run() throws {
     let photos = try PhotoList(paths).photos
-    let (detector, options) = try arguments.load()
-    let analysis = FaceAnalysis(detector: detector, detection: options)
+    let analysis = try arguments.load(embeds: false, landmarks: true)
     let file = try output.map { path throws(FormatError) in try AtomicFile(path: path) }
     let failures = forEachPhoto(photos, "detecting") { photo in
       let image = try Image.read(path: photo.path, turnsUpright: true)
@@ -181,9 +212,8 @@ struct AlignCommand: Command {
 
   mutating func run() throws {
     let photos = try PhotoList(paths).photos
-    var (detector, options) = try arguments.load()
-    if !all { options.selection = .central(1) }
-    var analysis = FaceAnalysis(detector: detector, detection: options)
+    var analysis = try arguments.load(embeds: false)
+    if !all { analysis.detection.selection = .central(1) }
     analysis.cropSize = (size, size)
     var (written, present, faceless) = (0, 0, 0)
     let (output, quality, all) = (output, quality, all)

@@ -18,11 +18,12 @@ let tool = CommandLineTool(
     .forwarded(
       trainingCommand("quickstart", "Make faces, train MobileFaceNet + ArcFace on them, verify on people held out")),
     .command(DetectCommand.self), .command(AlignCommand.self), .command(EmbedCommand.self),
-    .command(CompareCommand.self),
+    .command(CompareCommand.self), .command(EnrollCommand.self), .command(SearchCommand.self),
+    .command(ClusterCommand.self),
     .group(
       CommandGroup(
         name: "dataset", summary: "Make, inspect and check data sets",
-        commands: datasetTools + [.command(DatasetSynthCommand.self)])),
+        commands: [.command(DatasetBuildCommand.self)] + datasetTools + [.command(DatasetSynthCommand.self)])),
     .group(CommandGroup(name: "model", summary: "Inspect, convert and export networks", commands: modelTools)),
     .command(FlopsCommand.self), .command(DoctorCommand.self),
   ])

@@ -8,6 +8,8 @@ public struct DetectorConfiguration: Sendable, Equatable {
     case pixels
     /// The PyTorch port's, SSD's: priors relative to the image, deltas times variances, no clipping.
     case priors(centreVariance: Float, sizeVariance: Float)
+    /// SCRFD's: distances from the position's corner to the four sides and offsets of the points, in strides; no clipping.
+    case distances
   }
 
   /// Which tensors the network gives.
@@ -17,6 +19,9 @@ public struct DetectorConfiguration: Sendable, Equatable {
     case levels
     /// Box deltas (N, P, 4), probabilities (N, P, 2), landmark deltas (N, P, 10) over all priors.
     case joined
+    /// SCRFD's: scores of all levels, then distances of all, then points of all where there are any: (R, 1), (R, 4), (R, 10)
+    /// for one image, R = rows · columns · A, or with a 1 in front.
+    case grouped
   }
 
   /// When a box is dropped for a better one.
@@ -45,6 +50,9 @@ public struct DetectorConfiguration: Sendable, Equatable {
   public var excludesThreshold: Bool
   /// Factors of the scores of a stride, where they are not 1.
   public var scoreFactors: [Int: Float]
+  /// The side of the square that every image is scaled down or up to fit, padded with the colour 0; nil shows images at
+  /// the scales that the options say.
+  public var inputSide: Int?
 
   /// The reference's detector (detection/retinaface/retinaface.py) with one of its anchor sets.
   public static func reference(_ network: ReferenceNetwork = .net3) -> DetectorConfiguration {
@@ -60,6 +68,30 @@ public struct DetectorConfiguration: Sendable, Equatable {
       .priors(stride: 32, sizes: [256, 512]),
     ], coding: .priors(centreVariance: 0.1, sizeVariance: 0.2), layout: .joined, suppression: .aboveThreshold,
     isBGR: true, mean: [104, 117, 123], deviation: [1, 1, 1], excludesThreshold: true, scoreFactors: [:])
+
+  /// An SCRFD detector (python-package/insightface/model_zoo/scrfd.py of the reference): RGB, (x − 127.5) / 128.
+  ///
+  /// - Parameters:
+  ///   - outputCount: 6 or 9 for strides 8, 16, 32 with two anchors; 10 or 15 for strides up to 128 with one.
+  ///   - side: of the square that images are fitted into.
+  /// - Returns: nil for another number of outputs.
+  public static func scrfd(outputCount: Int, side: Int) -> DetectorConfiguration? {
+    let strides: [Int]
+    switch outputCount {
+    case 6, 9: strides = [8, 16, 32]
+    case 10, 15: strides = [8, 16, 32, 64, 128]
+    default: return nil
+    }
+    // Where an anchor's sides are does not matter here, only how many there are.
+    let box = AnchorLevel.Box(left: 0, top: 0, right: 0, bottom: 0)
+    let boxes = [AnchorLevel.Box](repeating: box, count: strides.count == 3 ? 2 : 1)
+    var configuration = DetectorConfiguration(
+      levels: strides.map { AnchorLevel(stride: $0, boxes: boxes) }, coding: .distances, layout: .grouped,
+      suppression: .aboveThreshold, isBGR: false, mean: [127.5, 127.5, 127.5], deviation: [128, 128, 128],
+      excludesThreshold: false, scoreFactors: [:])
+    configuration.inputSide = side
+    return configuration
+  }
 }
 
 /// How faces are looked for.

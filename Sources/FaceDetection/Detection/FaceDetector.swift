@@ -55,7 +55,7 @@ public struct FaceDetector: Sendable {
     let decoder = OutputDecoder(configuration: configuration, threshold: Float(options.scoreThreshold))
     for size in order {
       let members = groups[size] ?? []
-      let most = max(1, options.pixelLimit / (size.width * size.height))
+      let most = configuration.layout == .grouped ? 1 : max(1, options.pixelLimit / (size.width * size.height))
       for start in stride(from: 0, to: members.count, by: most) {
         let chunk = Array(members[start..<min(start + most, members.count)])
         let input = try tensor(chunk.map { (images[$0.image], passes[$0.image][$0.pass]) }, size)
@@ -105,6 +105,7 @@ public struct FaceDetector: Sendable {
     var isFlipped: Bool
     /// The scaled image before padding.
     var width: Int
+    var height: Int
     /// What goes into the network.
     var size: PassSize
 
@@ -143,6 +144,14 @@ public struct FaceDetector: Sendable {
 
   private func passes(_ image: Image, _ options: DetectionOptions) throws(DetectionError) -> [Pass] {
     var passes: [Pass] = []
+    if let side = configuration.inputSide {
+      let pass = try fitted(image, side, options)
+      for isFlipped in options.flips ? [false, true] : [false] {
+        passes.append(pass)
+        passes[passes.count - 1].isFlipped = isFlipped
+      }
+      return passes
+    }
     for factor in options.scales.factors(width: image.width, height: image.height) {
       let (columns, rows) = (
         (Double(image.width) * factor).rounded(.toNearestOrEven),
@@ -160,10 +169,30 @@ public struct FaceDetector: Sendable {
         size = PassSize(width: (width + 31) / 32 * 32, height: (height + 31) / 32 * 32)
       }
       for isFlipped in options.flips ? [false, true] : [false] {
-        passes.append(Pass(factor: factor, isFlipped: isFlipped, width: width, size: size))
+        passes.append(Pass(factor: factor, isFlipped: isFlipped, width: width, height: height, size: size))
       }
     }
     return passes
+  }
+
+  /// The image scaled to fit into a square, sides cut to whole pixels as SCRFD's `detect` does.
+  private func fitted(_ image: Image, _ side: Int, _ options: DetectionOptions) throws(DetectionError) -> Pass {
+    guard side > 0, side <= 1 << 15, side * side <= options.pixelLimit else {
+      throw DetectionError(
+        .option, "a square of \(side)×\(side) does not have 1…\(options.pixelLimit) pixels",
+        advice: "take a smaller one, or raise the pixel limit")
+    }
+    let ratio = Double(image.height) / Double(image.width)
+    let (width, height) =
+      ratio > 1 ? (Int(Double(side) / ratio), side) : (side, Int(Double(side) * ratio))
+    guard width > 0, height > 0 else {
+      throw DetectionError(
+        .image, "an image of \(image.width)×\(image.height) is too narrow for a square of \(side)×\(side)",
+        advice: "cut it first")
+    }
+    return Pass(
+      factor: Double(height) / Double(image.height), isFlipped: false, width: width, height: height,
+      size: PassSize(width: side, height: side))
   }
 
   /// (N, 3, H, W), normalised; padding is the colour 0 before it is normalised, as in the reference.
@@ -180,7 +209,13 @@ public struct FaceDetector: Sendable {
     }
     for (place, (image, pass)) in members.enumerated() {
       var scaled = image
-      if pass.factor != 1 {
+      if configuration.inputSide != nil {
+        do throws(ImageError) {
+          scaled = try image.resized(width: pass.width, height: pass.height)
+        } catch {
+          throw DetectionError(error)
+        }
+      } else if pass.factor != 1 {
         do throws(ImageError) { scaled = try image.resized(by: pass.factor) } catch { throw DetectionError(error) }
       }
       if pass.isFlipped { scaled.flipHorizontally() }

@@ -7,7 +7,7 @@ struct OutputDecoder {
   let threshold: Float
 
   /// Where the numbers of one level lie: those of a position, an anchor and a component are these steps apart.
-  private struct Head {
+  struct Head {
     var elements: UnsafePointer<Float>
     var start: Int
     var position: Int
@@ -31,6 +31,7 @@ struct OutputDecoder {
     switch configuration.layout {
     case .levels: try separate(outputs, count, height, width)
     case .joined: try joined(outputs, count, height, width)
+    case .grouped: try grouped(outputs, count, height, width)
     }
   }
 
@@ -109,7 +110,7 @@ struct OutputDecoder {
     return results
   }
 
-  private func decode(
+  func decode(
     _ level: AnchorLevel, _ rows: Int, _ columns: Int, _ score: Head, _ box: Head, _ landmarks: Head?, _ height: Int,
     _ width: Int, into result: inout Candidates
   ) {
@@ -134,6 +135,8 @@ struct OutputDecoder {
               height: Float(Double(base.bottom - base.top) / Double(height))
             )
             decodePrior(prior, centre, size, position, anchor, box, landmarks, height, width, into: &result)
+          case .distances:
+            decodeDistances(level.stride, row, column, position, anchor, box, landmarks, into: &result)
           }
           // Damaged weights can give numbers beyond all bounds; such a candidate is none.
           guard isSound(result, hasLandmarks: landmarks != nil) else {
@@ -210,7 +213,7 @@ struct OutputDecoder {
       advice: "choose the anchor set that the network was trained with")
   }
 
-  private func withPointers(_ tensors: [FloatTensor], _ body: ([UnsafePointer<Float>]) -> Void) {
+  func withPointers(_ tensors: [FloatTensor], _ body: ([UnsafePointer<Float>]) -> Void) {
     func next(_ index: Int, _ pointers: [UnsafePointer<Float>]) {
       guard index < tensors.count else { return body(pointers) }
       tensors[index].elements.withUnsafeBufferPointer { buffer in

@@ -8,6 +8,12 @@ public struct ImageList: Sendable {
     public let name: String
     /// The paths of its images.
     public let paths: [String]
+
+    /// An identity of its parts.
+    public init(name: String, paths: [String]) {
+      self.name = name
+      self.paths = paths
+    }
   }
 
   /// The identities: names in byte order; numbers, where all of a list's labels are whole numbers, by value.
@@ -17,6 +23,12 @@ public struct ImageList: Sendable {
 
   /// How many image files.
   public var imageCount: Int { identities.reduce(0) { $0 + $1.paths.count } }
+
+  /// A list of its parts.
+  public init(identities: [Identity]) {
+    self.identities = identities
+    otherFileCount = 0
+  }
 
   /// Reads a folder of identity folders: `folder/name/image.jpg` (or .jpeg, .png; the case does not matter).
   public init(folder: String) throws(FormatError) {

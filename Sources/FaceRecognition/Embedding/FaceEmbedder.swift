@@ -25,6 +25,8 @@ public struct FaceEmbedder: Sendable {
   public let height: Int
   /// Columns of a face.
   public let width: Int
+  /// Tells recognition networks apart, whose embeddings do not compare: `NetworkGraph.fingerprint`.
+  public let fingerprint: String
   /// Threads of one call.
   public var threads: Int { plan.threads }
 
@@ -60,6 +62,7 @@ public struct FaceEmbedder: Sendable {
     embeddingLength = length
     self.height = height
     self.width = width
+    fingerprint = graph.fingerprint
     plan = try InferencePlan(graph, options: options)
   }
 

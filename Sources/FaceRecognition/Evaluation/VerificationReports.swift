@@ -1,8 +1,8 @@
-import Foundation
+import Formats
 
 /// The reports of several verification sets, as `insightface verify` shows them.
 public struct VerificationReports: Sendable {
-  private struct Entry: Encodable {
+  private struct Entry {
     let name: String
     let path: String
     let report: FlipVerificationReport
@@ -33,12 +33,8 @@ public struct VerificationReports: Sendable {
   }
 
   /// All reports as a JSON list; numbers that JSON has not are the strings "inf", "-inf" and "nan".
-  public func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    return String(decoding: try encoder.encode(entries), as: UTF8.self)
+  public func json() -> String {
+    JSONValue.list(entries.map { $0.report.json(name: $0.name, path: $0.path) }).text
   }
 
   /// The ROC curves of all sets as an SVG drawing.

@@ -1,5 +1,4 @@
 import Formats
-import Foundation
 import Inference
 
 /// Where a checkpoint lies: `prefix-symbol.json` and `prefix-0001.params`, or a file of PyTorch.
@@ -40,10 +39,9 @@ public struct CheckpointLocation: Sendable, Equatable, CustomStringConvertible {
       number = given
     }
     while prefix.count > 1 && prefix.hasSuffix("/") { prefix.removeLast() }
-    var isDirectory: ObjCBool = false
-    if FileManager.default.fileExists(atPath: prefix, isDirectory: &isDirectory), isDirectory.boolValue {
-      let names = (try? FileManager.default.contentsOfDirectory(atPath: prefix)) ?? []
-      let symbols = names.filter { $0.hasSuffix("-symbol.json") }
+    if isFolder(prefix) {
+      let names = (try? folderEntries(prefix)) ?? []
+      let symbols = names.map(\.name).filter { $0.hasSuffix("-symbol.json") }
       let name = symbols.count == 1 ? String(symbols[0].dropLast(12)) : "model"
       prefix += "/\(name)"
     }

@@ -25,10 +25,14 @@ import Testing
     for word in ["layerNorm", "matmul", "fullyConnected", "softmax"] {
       #expect(count(again, word) == count(graph, word), "\(word)")
     }
-    let pixels = (0..<2 * 3 * 27 * 27).map { Float($0 * 7919 % 256) }
+    let pixels: [Float] = (0..<2 * 3 * 27 * 27).map { (index: Int) -> Float in Float(index * 7919 % 256) }
     let (before, after) = (try Self.embeddings(graph, pixels, 27), try Self.embeddings(again, pixels, 27))
-    let norm = before.reduce(0) { $0 + $1 * $1 }.squareRoot()
-    let distance = zip(before, after).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+    var (squares, differences): (Float, Float) = (0, 0)
+    for (a, b) in zip(before, after) {
+      squares += a * a
+      differences += (a - b) * (a - b)
+    }
+    let (norm, distance) = (squares.squareRoot(), differences.squareRoot())
     #expect(norm > 1 && distance < 1e-5 * norm)
   }
 

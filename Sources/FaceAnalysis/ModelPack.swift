@@ -1,0 +1,223 @@
+import FaceDetection
+import FaceRecognition
+import Formats
+import Glibc
+import Imaging
+import Inference
+
+/// A folder of ONNX models as the `insightface` package keeps them: a detector, a recognition network, landmarks.
+///
+/// Which file is which is told by what goes in and comes out, as the package's `model_zoo.py` does it; files of other kinds
+/// are passed over. Nothing is downloaded.
+public struct ModelPack: Sendable {
+  /// A model of the pack.
+  public struct Model: Sendable {
+    /// Where it lies.
+    public let path: String
+    let model: ONNXModel
+  }
+
+  /// The folder.
+  public let folder: String
+  /// An SCRFD detector.
+  public private(set) var detector: Model?
+  /// A network that makes embeddings.
+  public private(set) var recognizer: Model?
+  /// A network that finds 106 points of a face.
+  public private(set) var landmarks: Model?
+  /// Names of files that nothing here runs, and what they are.
+  public private(set) var passedOver: [(name: String, reason: String)] = []
+
+  /// What to know of the licence of such packs.
+  public static let licenseNote =
+    "model packs of InsightFace are for non-commercial research only (https://github.com/deepinsight/insightface)"
+
+  /// Opens the pack that `text` means: a folder, or the name of one in `~/.insightface/models`.
+  ///
+  /// - Throws: `FormatError`: `.notFound` where there is no such folder or no ONNX file in it, and what the files throw.
+  public init(_ text: String) throws(FormatError) {
+    var candidates = [text]
+    if !text.contains("/"), let home = getenv("HOME") {
+      candidates.append("\(String(cString: home))/.insightface/models/\(text)")
+    }
+    guard let found = candidates.first(where: isFolder) else {
+      throw FormatError(
+        .notFound, "there is no such folder of models", path: candidates.last ?? text,
+        advice: "unpack the model pack there; nothing is downloaded")
+    }
+    // The packs unpack into a folder of their own name, sometimes inside one that is there already.
+    let inner = "\(found)/\(found.split(separator: "/").last ?? "")"
+    var folder = found
+    var names = try Self.models(in: found)
+    if names.isEmpty, isFolder(inner) {
+      folder = inner
+      names = try Self.models(in: inner)
+    }
+    guard !names.isEmpty else {
+      throw FormatError(
+        .notFound, "the folder holds no .onnx file", path: found, advice: "unpack the model pack there")
+    }
+    self.folder = folder
+    for name in names { try take(name) }
+  }
+
+  private static func models(in folder: String) throws(FormatError) -> [String] {
+    guard let listing = opendir(folder) else {
+      throw FormatError(.io, "the folder cannot be read: \(String(cString: strerror(errno)))", path: folder)
+    }
+    defer { closedir(listing) }
+    var names: [String] = []
+    while let entry = readdir(listing) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name.hasSuffix(".onnx"), !name.hasPrefix(".") { names.append(name) }
+    }
+    return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  /// Finds a file's place; of two of a kind the first stays.
+  private mutating func take(_ name: String) throws(FormatError) {
+    let path = "\(folder)/\(name)"
+    let model = try ONNXModel(path: path)
+    let weights = Set(model.graph.initializers.map(\.name))
+    let inputs = model.graph.inputs.filter { !weights.contains($0.name) }
+    let size = inputs.first?.imageSize
+    let place: WritableKeyPath<ModelPack, Model?>
+    switch (model.graph.outputs.count, size) {
+    case (5..., _): place = \.detector
+    case (1, (192, 192)?):
+      guard model.graph.outputs[0].lastSize != 3309 else {
+        return passedOver.append((name, "landmarks in three dimensions"))
+      }
+      place = \.landmarks
+    case (_, (96, 96)?): return passedOver.append((name, "age and sex"))
+    case (1, let (height, width)?) where inputs.count == 1 && height == width && height >= 112 && height % 16 == 0:
+      place = \.recognizer
+    default: return passedOver.append((name, "not known by its inputs and outputs"))
+    }
+    guard self[keyPath: place] == nil else { return passedOver.append((name, "a second one of its kind")) }
+    self[keyPath: place] = Model(path: path, model: model)
+  }
+}
+
+extension ModelPack.Model {
+  /// Whether the network scales pixels itself, told by its first nodes as the package does.
+  var scalesInside: Bool {
+    let first = model.graph.nodes.prefix(8)
+    func has(_ starts: [String]) -> Bool {
+      first.contains { node in starts.contains { node.name.hasPrefix($0) } }
+    }
+    if has(["Sub", "_minus"]), has(["Mul", "_mul"]) { return true }
+    return model.graph.nodes.prefix(3).contains { $0.name == "bn_data" }
+  }
+
+  /// The network at an input size; nil keeps the file's.
+  func graph(_ size: NetworkGraph.Extent? = nil) throws(FaceAnalysisError) -> NetworkGraph {
+    do throws(GraphError) {
+      return try NetworkGraph.importing(model, options: .init(inputSize: size)).graph
+    } catch {
+      throw .file(FormatError(.unsupported, error.description, path: path))
+    }
+  }
+
+  /// The network with the preprocessing RGB, (x − 127.5) · scale, where it does not scale itself.
+  func graph(scale: Double) throws(FaceAnalysisError) -> NetworkGraph {
+    var graph = try graph()
+    guard let size = graph.imageSize else {
+      throw .file(FormatError(.unsupported, "the network takes no images", path: path))
+    }
+    if graph.preprocessing == nil {
+      graph.preprocessing = Preprocessing(
+        colourOrder: .rgb, height: size.height, width: size.width, mean: [127.5], scale: [scale],
+        isInsideGraph: scalesInside)
+    }
+    return graph
+  }
+}
+
+extension ONNXValueInfo {
+  /// Height and width of an image; nil where they are open or it is none.
+  fileprivate var imageSize: (Int, Int)? {
+    guard let shape, shape.count == 4, case .size(let height) = shape[2], case .size(let width) = shape[3] else {
+      return nil
+    }
+    return (height, width)
+  }
+
+  fileprivate var lastSize: Int? {
+    guard let last = shape?.last, case .size(let size) = last else { return nil }
+    return size
+  }
+}
+
+extension FaceDetector {
+  /// The side of the square that SCRFD looks at where its file leaves it open: the package's `det_size`.
+  public static let defaultInputSide = 640
+
+  /// The detector of a pack.
+  ///
+  /// - Parameter inputSide: of the square that photos are fitted into, where the file leaves it open.
+  /// - Throws: `FaceAnalysisError`, also where the network has operators that have no counterpart here.
+  static func load(
+    _ model: ModelPack.Model, inputSide: Int = defaultInputSide
+  ) throws(FaceAnalysisError) -> FaceDetector {
+    let declared = model.model.graph.inputs.first?.imageSize
+    let side: Int
+    switch declared {
+    case (let height, let width)? where height > 0 && width > 0:
+      guard height == width else {
+        throw .file(
+          FormatError(.unsupported, "a detector for \(width)×\(height), squares are expected", path: model.path))
+      }
+      side = height
+    default:
+      guard inputSide > 0, inputSide % 32 == 0, inputSide <= 4096 else {
+        throw .usage("the detector's input is a multiple of 32 up to 4096, not \(inputSide)")
+      }
+      side = inputSide
+    }
+    guard let configuration = DetectorConfiguration.scrfd(outputCount: model.model.graph.outputs.count, side: side)
+    else {
+      throw .file(
+        FormatError(
+          .unsupported, "\(model.model.graph.outputs.count) outputs are not those of an SCRFD detector",
+          path: model.path))
+    }
+    let graph = try model.graph(NetworkGraph.Extent(height: side, width: side))
+    do throws(GraphError) {
+      return FaceDetector(runner: try graph.makeRunner(), configuration: configuration)
+    } catch {
+      throw .network(error)
+    }
+  }
+}
+
+extension FaceAnalysis {
+  /// Loads what a pack holds: detector, recognition network and landmarks, the latter two where they are there and wanted.
+  ///
+  /// - Throws: `FaceAnalysisError`.
+  public static func load(
+    pack: ModelPack, embeds: Bool = true, landmarks: Bool = true, inputSide: Int = FaceDetector.defaultInputSide,
+    detection: DetectionOptions = DetectionOptions()
+  ) throws(FaceAnalysisError) -> FaceAnalysis {
+    guard let detector = pack.detector else {
+      throw .file(
+        FormatError(
+          .notFound, "the folder holds no detector (det_*.onnx)", path: pack.folder,
+          advice: "unpack the model pack again"))
+    }
+    var embedder: FaceEmbedder?
+    if embeds, let recognizer = pack.recognizer {
+      let graph = try recognizer.graph(scale: 1 / 127.5)
+      do throws(GraphError) { embedder = try FaceEmbedder(graph) } catch { throw .network(error) }
+    }
+    var analysis = FaceAnalysis(
+      detector: try FaceDetector.load(detector, inputSide: inputSide), embedder: embedder, detection: detection)
+    if landmarks, let model = pack.landmarks {
+      let graph = try model.graph(scale: 1 / 128)
+      do throws(GraphError) { analysis.landmarkModel = try LandmarkModel(graph) } catch { throw .network(error) }
+    }
+    return analysis
+  }
+}

@@ -1,0 +1,140 @@
+import Foundation
+import Imaging
+import Testing
+
+/// Commands from photo to identity, with the small networks of the fixtures, whose faces are none but always the same.
+@Suite(.enabled(if: program != nil, programMissing)) struct GalleryCommandTests {
+  static let pack = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("Fixtures/packs").path
+  static let models = ["--models", pack, "--det-size", "160"]
+
+  /// Two people with three photos each, one that shows nothing, a letter.
+  static func photos(_ scratch: Scratch) throws -> String {
+    for (name, photo) in [("ann", "photo0.png"), ("bob", "photo2.png")] {
+      let image = try Image.read(path: "\(pack)/\(photo)")
+      for number in 0..<3 {
+        var copy = image
+        copy.fillRectangle(Rectangle(x: 40, y: 40, width: 30, height: 30), Colour(UInt8(80 * number), 0, 0))
+        try scratch.put(copy.png(), "photos/\(name)/\(number).png")
+      }
+    }
+    return scratch.path + "/photos"
+  }
+
+  @Test func `A pack finds faces and landmarks, and tells its licence`() throws {
+    let run = try insightface(["detect", "\(Self.pack)/photo0.png", "--largest", "2"] + Self.models)
+    #expect(run.status == 0 && run.errors.contains("non-commercial"), "\(run.errors)")
+    #expect(run.output.contains("\"landmark_2d_106\":[[") && run.output.components(separatedBy: "\"score\"").count == 3)
+    let missing = try insightface("detect", "--models", "no-such-pack", "\(Self.pack)/photo0.png")
+    #expect(missing.status == 1 && missing.errors.contains(".insightface/models/no-such-pack"), "\(missing.errors)")
+    #expect(try insightface("detect", "\(Self.pack)/photo0.png").status == 64)
+    #expect(try insightface(["detect", "\(Self.pack)/photo0.png", "--model", "x"] + Self.models).status == 64)
+    #expect(try insightface(["detect", "\(Self.pack)/photo0.png", "--pyramid"] + Self.models).status == 64)
+  }
+
+  @Test func `People are enrolled, found again, and unknown below the threshold`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    let gallery = scratch.path + "/people.gallery"
+    let enrolled = try insightface(["enroll", gallery, photos] + Self.models)
+    #expect(
+      enrolled.status == 0 && enrolled.output.contains("6 faces of 2 people"), "\(enrolled.output)\(enrolled.errors)")
+    let again = try insightface(["enroll", gallery, photos] + Self.models)
+    #expect(again.output.contains("0 faces added, 6 there before"), "\(again.output)")
+    let replaced = try insightface(
+      ["enroll", gallery, "\(photos)/ann/0.png", "--name", "ann", "--replace"] + Self.models)
+    #expect(replaced.output.contains("4 faces of 2 people"), "\(replaced.output)")
+
+    struct Line: Decodable {
+      struct Match: Decodable {
+        var name: String
+        var cosine: Double
+      }
+      var name: String?
+      var matches: [Match]
+    }
+    func search(_ more: String...) throws -> Line {
+      let run = try insightface(
+        ["search", gallery, "\(photos)/bob/1.png", "--main", "--top", "2"] + Self.models + more)
+      #expect(run.status == 0, "\(run.errors)")
+      return try JSONDecoder().decode(Line.self, from: Data(run.output.utf8))
+    }
+    let found = try search("--same-at", "0.9")
+    #expect(found.name == "bob" && found.matches.count == 2 && abs(found.matches[0].cosine - 1) < 1e-5)
+    #expect(try search("--same-at", "1").matches.count == 2)
+    let other = try insightface(
+      ["search", gallery, "\(photos)/bob/1.png", "--embed-flip"] + Self.models)
+    #expect(other.status == 1 && other.errors.contains("another recognition network"), "\(other.errors)")
+    #expect(try insightface(["search", gallery, "\(photos)/bob/1.png", "--at-far", "0.2"] + Self.models).status == 64)
+    let stranger = try insightface(["search", "\(photos)/bob/1.png", "\(photos)/bob/1.png"] + Self.models)
+    #expect(stranger.status == 1, "a photo is no gallery")
+  }
+
+  @Test func `Two photos are compared at a stated false accept rate`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    let run = try insightface(
+      ["compare", "\(photos)/ann/0.png", "\(photos)/ann/0.png", "--at-far", "0.0001"] + Self.models)
+    #expect(run.status == 0 && run.output.hasPrefix("cosine 1, squared distance "), "\(run.output)\(run.errors)")
+    #expect(run.output.contains("same (threshold: cosine 0.391, at a FAR of 0.0001)"), "\(run.output)")
+    #expect(run.errors.contains("not with this network"), "the thresholds are another network's")
+  }
+
+  @Test func `Photos are grouped`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    let output = scratch.path + "/groups"
+    let command = ["cluster", photos, "--main", "--same-at", "0.999", "--output", output] + Self.models
+    let run = try insightface(command)
+    #expect(run.status == 0, "\(run.errors)")
+    struct Groups: Decodable {
+      struct Group: Decodable {
+        struct Face: Decodable { var image: String }
+        var faces: [Face]
+      }
+      var groups: [Group]
+    }
+    let groups = try JSONDecoder().decode(Groups.self, from: Data(run.output.utf8)).groups
+    #expect(groups.reduce(0) { $0 + $1.faces.count } == 6)
+    for group in groups {
+      #expect(Set(group.faces.map { $0.image.contains("/ann/") }).count == 1, "different photos do not mix")
+    }
+    #expect(scratch.files("groups").count == 6)
+    #expect(try insightface(command).status == 1, "what stands there is not written over")
+  }
+
+  @Test func `A data set is built of photos, goes on after a stop, and is the same each time`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    try scratch.put(Array("a letter".utf8), "photos/ann/letter.jpg")
+    try scratch.put(try Image(width: 9, height: 9).png(), "photos/stray.png")
+    func build(_ name: String, _ more: String...) throws -> Run {
+      try insightface(
+        ["dataset", "build", photos, "--output", "\(scratch.path)/\(name)", "--hold-out", "images"] + Self.models + more
+      )
+    }
+    let run = try build("mine")
+    #expect(run.status == 0 && run.output.contains("train.rec: 2 identities, 2 images"), "\(run.output)\(run.errors)")
+    #expect(run.output.contains("2 dropped") && run.output.contains("held_out.bin: 4 pairs of 2 identities"))
+    let dropped = String(decoding: try scratch.bytes("mine/dropped.txt"), as: UTF8.self)
+    #expect(dropped.contains("letter.jpg\t") && dropped.contains("stray.png\tstands in no identity folder"))
+    #expect(try insightface("dataset", "check", "\(scratch.path)/mine").status == 0)
+    #expect(try build("mine").status == 1, "a data set is not written over")
+
+    // As after a stop: some crops are there, train.rec is not.
+    let before = try ["train.rec", "train.idx", "held_out.bin", "names.txt"].map { try scratch.bytes("mine/\($0)") }
+    for name in ["train.rec", "held_out.bin", "crops/bob/1.jpg"] {
+      try FileManager.default.removeItem(atPath: "\(scratch.path)/mine/\(name)")
+    }
+    let again = try build("mine")
+    #expect(again.status == 0 && again.output.contains("(5 cut before)"), "\(again.output)\(again.errors)")
+    #expect(
+      before == (try ["train.rec", "train.idx", "held_out.bin", "names.txt"].map { try scratch.bytes("mine/\($0)") }))
+    let other = try build("mine", "--overwrite", "--threshold", "0.6")
+    #expect(other.status == 1 && other.errors.contains("other settings"), "\(other.errors)")
+    let strangers = try insightface(
+      ["dataset", "build", photos, "--output", "\(scratch.path)/none"] + Self.models)
+    #expect(strangers.status == 1 && strangers.errors.contains("held out"), "two people are too few to hold out")
+    #expect(!scratch.exists("none/train.rec"))
+  }
+}

@@ -55,7 +55,8 @@ struct DetectTrainCommand: Command {
     try b.option(&learningRate, "--lr", value: "RATE", help: "at the start (default: 0.01, of resnet 0.001)")
     try b.option(
       &epochSteps, "--lr_step", "--lr-step", value: "EPOCHS", separator: ",",
-      help: "when the rate falls, in epochs (default: 55,68,80; of resnet 1,2,3,4,5,55,68,80); the run ends at the last",
+      help:
+        "when the rate falls, in epochs (default: 55,68,80; of resnet 1,2,3,4,5,55,68,80); the run ends at the last",
       expected: "numbers from 1 on", where: { $0 >= 1 && $0 <= 1_000_000 })
     try b.option(
       &c.endEpoch, "--end_epoch", "--end-epoch", value: "N", help: "end after so many epochs; 0: by the schedule",
@@ -68,7 +69,8 @@ struct DetectTrainCommand: Command {
     b.section("Recipe, beyond the reference's flags")
     try b.option(&batchSize, "--per-batch-size", value: "N", help: "images of a batch (default: 8, of mnet 16)")
     try b.option(&c.imageSize, "--image-size", value: "S", help: "side of the training images, a multiple of 32")
-    try b.option(&c.pyramid, "--pyramid", value: "NAME", help: "current, as the reference's source, or released, as mnet.25")
+    try b.option(
+      &c.pyramid, "--pyramid", value: "NAME", help: "current as the reference's source, released as mnet.25")
     try b.option(&c.anchors, "--anchors", value: "NAME", help: "strides and anchors: net3, net3a, net4, net5 …")
     try b.option(&c.maxSteps, "--max-steps", value: "STEPS", help: "end after so many steps; 0: by the schedule")
     try b.option(
@@ -118,9 +120,11 @@ struct DetectTrainCommand: Command {
       expected: "1 to 256", where: { (1...256).contains($0) })
     try b.flag(&c.resumes, "--resume", help: "go on from the last saved state, bit for bit")
     try b.option(
-      &c.stateEvery, "--state-every", value: "STEPS", help: "save the state every so many steps; 0: about every 5 minutes",
+      &c.stateEvery, "--state-every", value: "STEPS",
+      help: "save the state every so many steps; 0: about every 5 minutes",
       expected: "0 or more", where: { $0 >= 0 })
-    try b.flag(&c.isStrict, "--strict", help: "a photo that cannot be read ends the run (otherwise: counted and skipped)")
+    try b.flag(
+      &c.isStrict, "--strict", help: "a photo that cannot be read ends the run (otherwise: counted and skipped)")
   }
 
   mutating func run() throws {

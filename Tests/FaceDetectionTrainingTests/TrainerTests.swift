@@ -21,6 +21,8 @@ import Torch
       var c = Fixtures.scenes("\(folder)/model/mnet", steps: 40)
       c.schedule.base = 0.02
       c.heldOutScenes = 4
+      c.evaluateEvery = 40
+      c.frequent = 1
       let losses = try losses(c)
       let (first, last) = (losses.prefix(5).reduce(0, +), losses.suffix(5).reduce(0, +))
       #expect(last < 0.8 * first, "\(first) → \(last)")
@@ -52,7 +54,9 @@ import Torch
         try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\($0)-0000.params"))
       }
       #expect(weights[0] == weights[1])
-      let rows = try ["whole", "part"].map { try String(contentsOfFile: "\(folder)/\($0)-history.csv", encoding: .utf8) }
+      let rows = try ["whole", "part"].map {
+        try String(contentsOfFile: "\(folder)/\($0)-history.csv", encoding: .utf8)
+      }
       #expect(rows[0] == rows[1])
       // Another batch size would be another run.
       part.batchSize = 3
@@ -81,7 +85,7 @@ import Torch
       c.pretrained = Fixtures.dataFolder + "/retinaface-mnet25/mnet.25"
       c.schedule.base = 1e-3
       let losses = try losses(c)
-      #expect(losses.allSatisfy(\.isFinite))
+      #expect(losses.allSatisfy { $0.isFinite })
       let (before, after) = (
         try MXNetParameters(path: "\(c.pretrained ?? "")-0000.params"),
         try MXNetParameters(path: "\(folder)/tuned-0000.params")

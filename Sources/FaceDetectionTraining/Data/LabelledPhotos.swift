@@ -36,7 +36,8 @@ public struct LabelledPhotos: Sendable {
     }
     self.labelPath = labelPath
     self.imageFolder = imageFolder
-    labels = labelPath.hasSuffix("_bbx_gt.txt")
+    labels =
+      labelPath.hasSuffix("_bbx_gt.txt")
       ? try FaceLabels.readWider(path: labelPath) : try FaceLabels.readRetinaFace(path: labelPath)
   }
 
@@ -82,13 +83,17 @@ struct PhotoSource: SampleSource {
     private let source: PhotoSource
     init(_ source: PhotoSource) { self.source = source }
 
-    func read(_ index: Int, into pixels: UnsafeMutableBufferPointer<UInt8>, random: inout CounterRandom) throws -> Int64 {
+    func read(_ index: Int, into pixels: UnsafeMutableBufferPointer<UInt8>, random: inout CounterRandom) throws -> Int64
+    {
       let entry = source.images[index % source.images.count]
       let image = try Image.read(path: source.photos.path(entry), turnsUpright: true)
-      let faces = entry.faces.compactMap { $0.clipped(width: image.width, height: image.height) }.map { TrainingFace($0) }
+      let faces = entry.faces.compactMap { $0.clipped(width: image.width, height: image.height) }.map {
+        TrainingFace($0)
+      }
       var draws = DrawSequence(random)
       let result = source.augmentation.apply(
-        image, faces, mirrors: index >= source.images.count, size: source.layout.imageSize, random: &draws, into: pixels)
+        image, faces, mirrors: index >= source.images.count, size: source.layout.imageSize, random: &draws, into: pixels
+      )
       random = draws.source
       source.layout.write(result.faces, result.colours, to: UnsafeMutableRawBufferPointer(pixels))
       return Int64(result.faces.count)

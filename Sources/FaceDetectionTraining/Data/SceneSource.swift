@@ -70,7 +70,8 @@ struct SceneSource: SampleSource {
     private let source: SceneSource
     init(_ source: SceneSource) { self.source = source }
 
-    func read(_ index: Int, into pixels: UnsafeMutableBufferPointer<UInt8>, random: inout CounterRandom) throws -> Int64 {
+    func read(_ index: Int, into pixels: UnsafeMutableBufferPointer<UInt8>, random: inout CounterRandom) throws -> Int64
+    {
       var draws = DrawSequence(random)
       let (settings, size) = (source.settings, source.settings.size)
       let scene = try source.generator.scene(

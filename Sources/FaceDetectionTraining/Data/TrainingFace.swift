@@ -59,7 +59,9 @@ public struct ColourMap: Sendable, Equatable {
     offset = SIMD3(v[9], v[10], v[11])
   }
 
-  /// The weights of R, G and B in a grey value. The reference gives those of R to B and the other way round.
+  /// The weights of R, G and B in a grey value.
+  ///
+  /// The reference gives those of R to B and the other way round.
   private static let grey = SIMD3(0.114, 0.587, 0.299)
 
   /// What the reference's `color_aug` does: brightness, and with `isWide` contrast and saturation too in a drawn order, each

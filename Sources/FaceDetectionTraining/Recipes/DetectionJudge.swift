@@ -31,7 +31,9 @@ struct DetectionJudge {
   /// Images to judge on.
   var count: Int { truth.images.count }
 
-  /// Average precision; nil where no face counts. Photos that cannot be read count as without detections and are named.
+  /// Average precision; nil where no face counts.
+  ///
+  /// Photos that cannot be read count as without detections and are named.
   ///
   /// - Throws: `GraphError` where the network cannot be run, `DetectionError` on a scene.
   func averagePrecision(

@@ -15,7 +15,9 @@ extension DetectionTrainer {
   }
 
   /// The training images.
-  static func data(_ c: DetectionConfiguration, _ log: RunLog) throws -> (source: any SampleSource, layout: SampleLayout) {
+  static func data(
+    _ c: DetectionConfiguration, _ log: RunLog
+  ) throws -> (source: any SampleSource, layout: SampleLayout) {
     switch c.data {
     case .folder(let folder):
       let photos = try LabelledPhotos(folder: folder)

@@ -211,7 +211,8 @@ public final class DetectionTrainer {
   private func status(_ loss: Double, _ rate: Double, _ perStep: Double) -> String {
     let eta = limit > 0 ? "  ETA \(clockText(Double(limit - step) * perStep))" : ""
     let speed = Double(configuration.batchSize) / max(1e-9, perStep)
-    return "step \(step)\(limit > 0 ? "/\(limit)" : "")  loss \(fixed(loss, 4))  lr \(rate)  \(fixed(speed, 1)) images/s\(eta)"
+    return "step \(step)\(limit > 0 ? "/\(limit)" : "")  loss \(fixed(loss, 4))  lr \(rate)  "
+      + "\(fixed(speed, 1)) images/s\(eta)"
   }
 
   // MARK: Evaluation, checkpoints, state

@@ -20,7 +20,8 @@ struct DetectorNetwork {
     self.anchors = anchors
     guard graph.outputs.count == 3 * anchors.count else {
       throw GraphError(
-        .unsupported, message: "a network of \(graph.outputs.count) outputs is no RetinaFace of \(anchors.count) strides",
+        .unsupported,
+        message: "a network of \(graph.outputs.count) outputs is no RetinaFace of \(anchors.count) strides",
         advice: "name a RetinaFace checkpoint with landmarks, and its anchors")
     }
     var outputs = graph.outputs

@@ -88,6 +88,8 @@ struct DetectTrainCommand: Command {
       &c.landmarkWeight, "--landmark-weight", value: "X", help: "LANDMARK_LR_MULT (default: 2, of mnet 2.5)",
       expected: "0 or more", where: { $0 >= 0 && $0.isFinite })
     try b.option(
+      &c.anchorsPerImage, "--anchors-per-image", value: "N", help: "anchors of a stride that give a loss: RPN_BATCH_SIZE")
+    try b.option(
       &cropScales, "--crop-scales", value: "LIST", separator: ",",
       help: "sides of the cut in shares of the shorter side (default: 0.3,0.45,0.6,0.8,1; of synth 0.6,0.8,1)")
     try b.option(&c.augmentation.colourStrength, "--jitter", value: "X", help: "how far colours vary; 0: not at all")

@@ -4,8 +4,8 @@ import Glibc
 /// RetinaFace's loss over the heads' outputs, with its gradients (rcnn/symbol/symbol_common.py, `get_out`).
 ///
 /// Per stride: softmax over (background, face), averaged over the anchors of the whole batch that mining left; smooth L1
-/// with σ = 3 of box and landmark deltas, summed over the anchors that are faces, times 0.25 · B / 256 and that times
-/// 0.4 · `landmarkWeight`. B is the batch size.
+/// with σ = 3 of box and landmark deltas, summed over the anchors that are faces, times 0.25 · B / `anchorsPerImage` and
+/// that times 0.4 · `landmarkWeight`. B is the batch size.
 public struct MultiTaskLoss: Sendable {
   /// Anchors by stride, in the order of the heads.
   public let anchors: [AnchorLevel]
@@ -14,8 +14,12 @@ public struct MultiTaskLoss: Sendable {
   /// `LANDMARK_LR_MULT`: 2.5 for mnet, 2 for resnet.
   public let landmarkWeight: Double
 
+  /// Anchors of an image and a stride that give a loss: `RPN_BATCH_SIZE`, 256.
+  public let anchorsPerImage: Int
+
   /// A loss.
-  public init(anchors: [AnchorLevel], imageSize: Int, landmarkWeight: Double) {
+  public init(anchors: [AnchorLevel], imageSize: Int, landmarkWeight: Double, anchorsPerImage: Int = 256) {
+    self.anchorsPerImage = anchorsPerImage
     self.anchors = anchors
     self.imageSize = imageSize
     self.landmarkWeight = landmarkWeight
@@ -96,14 +100,14 @@ public struct MultiTaskLoss: Sendable {
     var gradient = Head(
       scores: [Float](repeating: 0, count: head.scores.count), boxes: [Float](repeating: 0, count: head.boxes.count),
       landmarks: [Float](repeating: 0, count: head.landmarks.count))
-    let boxScale = Float(0.25 * Double(count) / Double(HardExampleMining().count))
+    let boxScale = Float(0.25 * Double(count) / Double(anchorsPerImage))
     let landmarkScale = Float(0.4 * landmarkWeight) * boxScale
     var mined: [Int8] = []
     mined.reserveCapacity(count * all)
     for image in 0..<count {
       var labels = assigned[image].labels
       let start = image * 2 * all
-      HardExampleMining().mine(&labels) { head.scores[start + all + $0] - head.scores[start + $0] }
+      HardExampleMining(count: anchorsPerImage).mine(&labels) { head.scores[start + all + $0] - head.scores[start + $0] }
       mined += labels
       for anchor in 0..<all where labels[anchor] > 0 {
         let face = faces[image][Int(assigned[image].faces[anchor])]

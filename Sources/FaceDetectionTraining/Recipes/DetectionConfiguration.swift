@@ -61,6 +61,8 @@ public struct DetectionConfiguration: Sendable {
   public var mirrors = true
   /// `LANDMARK_LR_MULT`; nil: 2.5 for mnet, 2 for the others.
   public var landmarkWeight: Double?
+  /// Anchors of an image and a stride that give a loss: `RPN_BATCH_SIZE`.
+  public var anchorsPerImage = 256
   /// The learning rate's course.
   public var schedule = DetectionSchedule()
   /// Weight decay, on every parameter.
@@ -107,6 +109,9 @@ public struct DetectionConfiguration: Sendable {
     }
     guard batchSize >= 1, batchSize <= 4096 else {
       throw DetectionTrainingError("--per-batch-size \(batchSize): expected 1 to 4096")
+    }
+    guard anchorsPerImage >= 4, anchorsPerImage <= 1_000_000 else {
+      throw DetectionTrainingError("--anchors-per-image \(anchorsPerImage): expected 4 to 1000000")
     }
     guard schedule.base > 0, schedule.base.isFinite else {
       throw DetectionTrainingError("--lr \(schedule.base): expected a number above 0")

@@ -1,11 +1,13 @@
 import Jobs
 
-/// The parts of the loss over the batches since the last line of the log.
+/// The parts of the loss and the norm of the gradient over the batches since the last line of the log.
 struct DetectionMetrics: Sendable, Equatable {
   private var sum = MultiTaskLoss.Parts()
+  private var norm = 0.0
   private var batches = 0
 
-  mutating func add(_ parts: MultiTaskLoss.Parts) {
+  mutating func add(_ parts: MultiTaskLoss.Parts, gradientNorm: Double) {
+    norm += gradientNorm
     sum.classes += parts.classes
     sum.boxes += parts.boxes
     sum.landmarks += parts.landmarks
@@ -23,6 +25,7 @@ struct DetectionMetrics: Sendable, Equatable {
     return [
       ("class", sum.classes / count), ("box", sum.boxes / count), ("landmark", sum.landmarks / count),
       ("acc", Double(sum.right) / Double(max(1, sum.judged))), ("positives", Double(sum.positives) / count),
+      ("gradient", norm / count),
     ]
   }
 
@@ -31,15 +34,15 @@ struct DetectionMetrics: Sendable, Equatable {
 
   /// In a form that a saved state can hold.
   var saved: String {
-    "\(sum.classes) \(sum.boxes) \(sum.landmarks) \(sum.judged) \(sum.right) \(sum.positives) \(batches)"
+    "\(sum.classes) \(sum.boxes) \(sum.landmarks) \(norm) \(sum.judged) \(sum.right) \(sum.positives) \(batches)"
   }
 
   /// Takes up what `saved` gave.
   mutating func restore(_ text: String) {
     let words = text.split(separator: " ")
-    let (numbers, counts) = (words.prefix(3).compactMap { Double($0) }, words.dropFirst(3).compactMap { Int($0) })
-    guard numbers.count == 3, counts.count == 4 else { return }
-    (sum.classes, sum.boxes, sum.landmarks) = (numbers[0], numbers[1], numbers[2])
+    let (numbers, counts) = (words.prefix(4).compactMap { Double($0) }, words.dropFirst(4).compactMap { Int($0) })
+    guard numbers.count == 4, counts.count == 4 else { return }
+    (sum.classes, sum.boxes, sum.landmarks, norm) = (numbers[0], numbers[1], numbers[2], numbers[3])
     (sum.judged, sum.right, sum.positives, batches) = (counts[0], counts[1], counts[2], counts[3])
   }
 }

@@ -80,6 +80,7 @@ extension DetectionTrainer {
       "network": c.network.rawValue, "pyramid": c.pyramid.rawValue, "anchors": c.anchors.rawValue, "seed": "\(c.seed)",
       "images": "\(count)", "per_batch_size": "\(c.batchSize)", "image_size": "\(c.imageSize)",
       "crop_scales": "\(c.augmentation.cropScales)", "jitter": "\(c.augmentation.colourStrength)",
+      "anchors_per_image": "\(c.anchorsPerImage)", "landmark_weight": "\(c.landmarkFactor)",
       "colour_mode": c.augmentation.isColourWide ? "2" : "1", "mirror": "\(c.mirrors)",
     ]
     switch c.data {

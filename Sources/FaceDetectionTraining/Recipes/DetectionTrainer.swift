@@ -82,7 +82,9 @@ public final class DetectionTrainer {
 
     model = try Self.model(c, startsFresh: state == nil, log)
     model.network.move(to: c.device)
-    let loss = MultiTaskLoss(anchors: c.anchors.levels, imageSize: c.imageSize, landmarkWeight: c.landmarkFactor)
+    let loss = MultiTaskLoss(
+      anchors: c.anchors.levels, imageSize: c.imageSize, landmarkWeight: c.landmarkFactor,
+      anchorsPerImage: c.anchorsPerImage)
     update = DetectionUpdate(model, loss, data.layout, c)
 
     let perEpoch = data.source.count / c.batchSize
@@ -154,9 +156,9 @@ public final class DetectionTrainer {
       try history.append(
         step: step, position: batch.position, rate: rate, loss: result.parts.total, correct: .nan)
       speedometer.add(loss: result.parts.total, correct: .nan)
-      metrics.add(result.parts)
+      metrics.add(result.parts, gradientNorm: result.gradientNorm)
       try observer(DetectionStep(step: step, loss: result.parts, learningRate: rate))
-      try afterStep(batch.position, gradientNorm: result.gradientNorm)
+      try afterStep(batch.position)
       let perStep = (seconds() - began) / Double(step - firstStep)
       progress.show(self.status(result.parts.total, rate, perStep))
     }
@@ -175,7 +177,7 @@ public final class DetectionTrainer {
     }
   }
 
-  private func afterStep(_ position: BatchPosition, gradientNorm: Double) throws {
+  private func afterStep(_ position: BatchPosition) throws {
     if rate(step + 1) != rate(step), case .epochs = configuration.schedule.shape {
       log.out("lr change to \(rate(step + 1)) in batch \(step)")
     }
@@ -186,7 +188,6 @@ public final class DetectionTrainer {
       try events.addScalar("train/loss", Float(loss), step: s)
       for (name, value) in metrics.means { try events.addScalar("train/\(name)", Float(value), step: s) }
       try events.addScalar("train/lr", Float(rate(step)), step: s)
-      try events.addScalar("train/gradient_norm", Float(gradientNorm), step: s)
       try events.addScalar("train/samples_per_second", Float(speed), step: s)
       metrics.reset()
     }

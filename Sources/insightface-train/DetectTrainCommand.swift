@@ -7,6 +7,7 @@ import Training
 extension DetectionNetwork: ArgumentValue {}
 extension RetinaFaceNetwork.Pyramid: ArgumentValue {}
 extension ReferenceNetwork: ArgumentValue {}
+extension OptimizerKind: ArgumentValue {}
 
 /// `insightface detect train`: the reference's detection/retinaface/train.py under its flags.
 struct DetectTrainCommand: Command {
@@ -82,13 +83,16 @@ struct DetectTrainCommand: Command {
     try b.option(
       &warmup, "--warmup-steps", value: "STEPS", help: "grow the rate over so many steps (cosine and --lr-steps)",
       expected: "0 or more", where: { $0 >= 0 })
+    try b.option(
+      &c.optimizer, "--optimizer", value: "NAME", help: "mxnet-sgd, sgd (as PyTorch's) or adamw")
     try b.option(&c.momentum, "--mom", value: "FACTOR", help: "momentum")
     try b.option(&c.clipNorm, "--clip-norm", value: "X", help: "largest norm of the gradient; 0: any")
     try b.option(
       &c.landmarkWeight, "--landmark-weight", value: "X", help: "LANDMARK_LR_MULT (default: 2, of mnet 2.5)",
       expected: "0 or more", where: { $0 >= 0 && $0.isFinite })
     try b.option(
-      &c.anchorsPerImage, "--anchors-per-image", value: "N", help: "anchors of a stride that give a loss: RPN_BATCH_SIZE")
+      &c.anchorsPerImage, "--anchors-per-image", value: "N",
+      help: "anchors of a stride that give a loss: RPN_BATCH_SIZE")
     try b.option(
       &cropScales, "--crop-scales", value: "LIST", separator: ",",
       help: "sides of the cut in shares of the shorter side (default: 0.3,0.45,0.6,0.8,1; of synth 0.6,0.8,1)")

@@ -40,10 +40,13 @@ import Torch
     }
   }
 
-  @Test func resumeIsBitForBit() throws {
+  @Test(arguments: [OptimizerKind.mxnetSGD, .adamw]) func resumeIsBitForBit(_ optimizer: OptimizerKind) throws {
     try Fixtures.withFolder { folder in
-      let whole = try losses(Fixtures.scenes("\(folder)/whole", steps: 7))
+      var one = Fixtures.scenes("\(folder)/whole", steps: 7)
+      one.optimizer = optimizer
+      let whole = try losses(one)
       var part = Fixtures.scenes("\(folder)/part", steps: 4)
+      part.optimizer = optimizer
       let first = try losses(part)
       part.maxSteps = 7
       part.resumes = true

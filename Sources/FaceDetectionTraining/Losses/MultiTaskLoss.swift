@@ -107,7 +107,9 @@ public struct MultiTaskLoss: Sendable {
     for image in 0..<count {
       var labels = assigned[image].labels
       let start = image * 2 * all
-      HardExampleMining(count: anchorsPerImage).mine(&labels) { head.scores[start + all + $0] - head.scores[start + $0] }
+      HardExampleMining(count: anchorsPerImage).mine(&labels) {
+        head.scores[start + all + $0] - head.scores[start + $0]
+      }
       mined += labels
       for anchor in 0..<all where labels[anchor] > 0 {
         let face = faces[image][Int(assigned[image].faces[anchor])]

@@ -65,6 +65,8 @@ public struct DetectionConfiguration: Sendable {
   public var anchorsPerImage = 256
   /// The learning rate's course.
   public var schedule = DetectionSchedule()
+  /// What moves the weights.
+  public var optimizer = OptimizerKind.mxnetSGD
   /// Weight decay, on every parameter.
   public var weightDecay = 5e-4
   /// Momentum.

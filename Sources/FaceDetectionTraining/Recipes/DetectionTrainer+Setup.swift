@@ -77,7 +77,8 @@ extension DetectionTrainer {
   /// What must agree between a state and the run that takes it up.
   static func identity(_ c: DetectionConfiguration, _ count: Int) -> [String: String] {
     var notes = [
-      "network": c.network.rawValue, "pyramid": c.pyramid.rawValue, "anchors": c.anchors.rawValue, "seed": "\(c.seed)",
+      "network": c.network.rawValue, "optimizer": c.optimizer.rawValue, "pyramid": c.pyramid.rawValue,
+      "anchors": c.anchors.rawValue, "seed": "\(c.seed)",
       "images": "\(count)", "per_batch_size": "\(c.batchSize)", "image_size": "\(c.imageSize)",
       "crop_scales": "\(c.augmentation.cropScales)", "jitter": "\(c.augmentation.colourStrength)",
       "anchors_per_image": "\(c.anchorsPerImage)", "landmark_weight": "\(c.landmarkFactor)",

@@ -127,6 +127,7 @@ public final class DetectionTrainer {
       .init(batchSize: c.batchSize, seed: c.seed, threads: c.decodeThreads, isStrict: c.isStrict), start: start)
     if let state {
       try state.restore(stateTensors)
+      update.optimizer.stepCount = try state.integer("optimizer_steps")
       log.note("note: resumed after step \(step) (epoch \(start.epoch), batch \(start.batch))")
     } else if c.resumes {
       log.note("note: there is no state at \(Self.statePath(c)) yet; the run starts at its first step")
@@ -259,6 +260,7 @@ public final class DetectionTrainer {
     notes["step"] = "\(step)"
     notes["epoch"] = "\(position.epoch)"
     notes["batch"] = "\(position.batch)"
+    notes["optimizer_steps"] = "\(update.optimizer.stepCount)"
     notes["evaluated_step"] = "\(evaluatedStep)"
     notes["log_length"] = "\(log.byteCount)"
     notes["speedometer"] = speedometer.saved

@@ -16,7 +16,7 @@ final class DetectionUpdate {
   private let layout: SampleLayout
   private let clipNorm: Double
   private let device: Device
-  let optimizer: SGD
+  let optimizer: any Optimizer
 
   init(_ model: DetectorNetwork, _ loss: MultiTaskLoss, _ layout: SampleLayout, _ c: DetectionConfiguration) {
     self.model = model
@@ -24,7 +24,13 @@ final class DetectionUpdate {
     self.layout = layout
     clipNorm = c.clipNorm
     device = c.device
-    optimizer = SGD(model.network.parameters, momentum: c.momentum, weightDecay: c.weightDecay)
+    let parameters = model.network.parameters
+    optimizer =
+      switch c.optimizer {
+      case .mxnetSGD: SGD(parameters, momentum: c.momentum, weightDecay: c.weightDecay)
+      case .sgd: SGD(parameters, momentum: c.momentum, weightDecay: c.weightDecay, form: .torch)
+      case .adamw: AdamW(parameters, weightDecay: c.weightDecay)
+      }
   }
 
   /// One update from N samples.

@@ -18,10 +18,10 @@ import Torch
 
   @Test func lossFallsAndTheCheckpointDetects() throws {
     try Fixtures.withFolder { folder in
-      var c = Fixtures.scenes("\(folder)/model/mnet", steps: 40)
+      var c = Fixtures.scenes("\(folder)/model/mnet", steps: 24)
       c.schedule.base = 0.02
       c.heldOutScenes = 4
-      c.evaluateEvery = 40
+      c.evaluateEvery = 24
       c.frequent = 1
       let losses = try losses(c)
       let (first, last) = (losses.prefix(5).reduce(0, +), losses.suffix(5).reduce(0, +))

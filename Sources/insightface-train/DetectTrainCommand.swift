@@ -20,7 +20,8 @@ struct DetectTrainCommand: Command {
     step, TensorBoard's events and the state for --resume.
 
       insightface detect train --network mnet --prefix model/mnet --dataset data/retinaface
-      insightface detect train --dataset synth --prefix model/synth --image-size 320 --max-steps 3000 --schedule cosine
+      insightface detect train --dataset synth --prefix model/synth --image-size 160 --per-batch-size 8 --optimizer adamw
+        --lr 0.002 --landmark-weight 0.5 --clip-norm 5 --schedule cosine --warmup-steps 50 --max-steps 12000
     """
 
   private var c = DetectionConfiguration(data: .folder("data/retinaface"))

@@ -144,6 +144,12 @@ import Training
       #expect { try LabelledPhotos(folder: folder) } throws: { "\($0)".contains("images") }
       try FileManager.default.createDirectory(atPath: "\(folder)/images", withIntermediateDirectories: true)
       #expect { try LabelledPhotos(folder: folder) } throws: { "\($0)".contains("three") }
+      let crowd = "# a.jpg\n" + String(repeating: "1 1 5 5\n", count: 8193)
+      try crowd.write(toFile: "\(folder)/label.txt", atomically: true, encoding: .utf8)
+      let crowded = try LabelledPhotos(folder: folder)
+      #expect {
+        try PhotoSource(crowded, imageSize: 64, augmentation: DetectionAugmentation(), mirrors: true)
+      } throws: { "\($0)".contains("8193 faces") }
       try "# a.jpg\n10 10 0 0\n".write(toFile: "\(folder)/label.txt", atomically: true, encoding: .utf8)
       let photos = try LabelledPhotos(folder: folder)
       #expect(photos.labels.skipped.count == 1)

@@ -53,9 +53,12 @@ struct PhotoSource: SampleSource {
   private let photos: LabelledPhotos
   private let images: [FaceLabels.Image]
 
+  /// Four times as many as the fullest photo of WIDER FACE has; every sample of a batch has room for the most.
+  private static let faceLimit = 8192
+
   /// A source over the photos that have faces.
   ///
-  /// - Throws: `FormatError` `.mismatch` where none has.
+  /// - Throws: `FormatError` `.mismatch` where none has, `.corrupt` where one has more than 8192.
   init(
     _ photos: LabelledPhotos, imageSize: Int, augmentation: DetectionAugmentation, mirrors: Bool
   ) throws(FormatError) {
@@ -69,7 +72,13 @@ struct PhotoSource: SampleSource {
     guard !images.isEmpty else {
       throw FormatError(.mismatch, "no photo has a face", path: photos.labelPath, advice: "name another --dataset")
     }
-    layout = SampleLayout(imageSize: imageSize, faceCapacity: images.map(\.faces.count).max() ?? 1)
+    let most = images.map(\.faces.count).max() ?? 1
+    guard most <= Self.faceLimit else {
+      throw FormatError(
+        .corrupt, "a photo has \(most) faces, more than \(Self.faceLimit)", path: photos.labelPath,
+        advice: "check that this is the file meant, whole and unchanged")
+    }
+    layout = SampleLayout(imageSize: imageSize, faceCapacity: most)
   }
 
   var count: Int { images.count * (mirrors ? 2 : 1) }

@@ -68,6 +68,11 @@ let domains: [Target] = [
     dependencies: [
       "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog", "Arguments", "Jobs",
     ]),
+  .target(
+    name: "FaceDetectionTraining",
+    dependencies: [
+      "FaceDetection", "Training", "Inference", "Torch", "Formats", "Imaging", "SyntheticFaces", "EventLog", "Jobs",
+    ], swiftSettings: pixelSettings),
 ]
 
 let top: [Target] = [
@@ -85,6 +90,7 @@ let doors: [Target] = [
   .executableTarget(
     name: "insightface-train",
     dependencies: [
+      "FaceDetectionTraining", "FaceDetection",
       "FaceRecognitionTraining", "FaceRecognition", "SyntheticFaces", "Training", "Torch", "Formats", "Imaging",
       "Charts",
       "Arguments", "Jobs",
@@ -123,6 +129,12 @@ let tests: [Target] = [
   .testTarget(
     name: "FaceAnalysisTests",
     dependencies: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Formats", "Imaging", "Inference"]),
+  .testTarget(
+    name: "FaceDetectionTrainingTests",
+    dependencies: [
+      "FaceDetectionTraining", "FaceDetection", "Training", "Inference", "Torch", "Formats", "Imaging",
+      "SyntheticFaces", "Jobs",
+    ]),
   .testTarget(name: "CommandTests", dependencies: ["Formats", "Imaging"]),
   .testTarget(
     name: "FaceRecognitionTrainingTests",

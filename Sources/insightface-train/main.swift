@@ -13,5 +13,9 @@ let isHandedOver = CommandLine.arguments.first == "insightface"
 let tool = CommandLineTool(
   name: isHandedOver ? "insightface" : "insightface-train", version: "0.1.0 (LibTorch \(Torch.version))",
   summary: "Trains and verifies face-recognition networks. `insightface train …` comes here.",
-  commands: [.command(TrainCommand.self), .command(VerifyCommand.self), .command(QuickstartCommand.self)])
+  commands: [
+    .command(TrainCommand.self), .command(VerifyCommand.self), .command(QuickstartCommand.self),
+    .group(
+      CommandGroup(name: "detect", summary: "Train a face detector", commands: [.command(DetectTrainCommand.self)])),
+  ])
 exit(tool.main(Array(CommandLine.arguments.dropFirst())))

@@ -123,6 +123,8 @@ struct DetectCommand: Command {
 
       insightface detect --model models/mnet.25 photo.jpg
       insightface detect --model models/mnet.25 photos --draw drawn --output faces.jsonl
+
+    A detector is trained with `insightface detect train`; see `insightface detect train --help`.
     """
 
   private var arguments = DetectionArguments()

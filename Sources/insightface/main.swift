@@ -9,6 +9,10 @@ let arguments = Array(CommandLine.arguments.dropFirst())
 let verify: CommandTree =
   arguments.first == VerifyCommand.name && VerifyCommand.needsTraining(arguments)
   ? .forwarded(trainingCommand(VerifyCommand.name, VerifyCommand.summary)) : .command(VerifyCommand.self)
+// A photo called `train` is named `./train`.
+let detect: CommandTree =
+  Array(arguments.prefix(2)) == [DetectCommand.name, "train"]
+  ? .forwarded(trainingCommand(DetectCommand.name, DetectCommand.summary)) : .command(DetectCommand.self)
 
 let tool = CommandLineTool(
   name: "insightface", version: insightfaceVersion, summary: "Deep face recognition: train, verify, run.",
@@ -17,9 +21,8 @@ let tool = CommandLineTool(
     verify,
     .forwarded(
       trainingCommand("quickstart", "Make faces, train MobileFaceNet + ArcFace on them, verify on people held out")),
-    .command(DetectCommand.self), .command(AlignCommand.self), .command(EmbedCommand.self),
-    .command(CompareCommand.self), .command(EnrollCommand.self), .command(SearchCommand.self),
-    .command(ClusterCommand.self),
+    detect, .command(AlignCommand.self), .command(EmbedCommand.self), .command(CompareCommand.self),
+    .command(EnrollCommand.self), .command(SearchCommand.self), .command(ClusterCommand.self),
     .group(
       CommandGroup(
         name: "dataset", summary: "Make, inspect and check data sets",

@@ -2,7 +2,14 @@
 public struct AnchorLevel: Sendable, Equatable {
   /// A box by its corners, in 32-bit floats as the reference keeps it.
   public struct Box: Sendable, Equatable {
-    var left, top, right, bottom: Float
+    /// Left edge.
+    public var left: Float
+    /// Top edge.
+    public var top: Float
+    /// Right edge, inside the box.
+    public var right: Float
+    /// Bottom edge, inside the box.
+    public var bottom: Float
   }
 
   /// Pixels from one position to the next.

@@ -6,6 +6,7 @@ import Torch
 import Training
 
 extension MarginGradient: ArgumentValue {}
+extension RecognitionNetwork: ArgumentValue {}
 
 /// `insightface train`: the reference's `train.py` under its flags.
 struct TrainCommand: Command {

@@ -19,7 +19,7 @@ struct VerifyCommand: Command {
 
   private var model = ""
   private var bins: [String] = []
-  private var networkText: String?
+  private var network: RecognitionNetwork?
   private var epoch = 1
   private var batchSize = 32
   private var folds = 10
@@ -33,7 +33,7 @@ struct VerifyCommand: Command {
       &model, "--model", value: "PREFIX[,EPOCH]", required: true,
       help: "MXNet checkpoint, or its folder, or a .pt file of arcface_torch")
     try b.option(
-      &networkText, "--network", value: "NAME",
+      &network, "--network", value: "NAME",
       help: "whose weights a .pt file holds (default: recognised by its names)")
     try b.option(&epoch, "--epoch", value: "N", help: "the checkpoint's number where --model names none")
     try b.option(&bins, "--bin", value: "FILE", help: "a verification set; repeatable")
@@ -52,41 +52,19 @@ struct VerifyCommand: Command {
     guard !bins.isEmpty else { throw UsageError("--bin is missing: name at least one verification set") }
     let device = try DeviceChoice.resolve(device)
     if let threads { Torch.threadCount = threads }
-    let checkpoint = try Checkpoint(CheckpointLocation(model, epoch: epoch), network: try namedNetwork())
+    let checkpoint = try Checkpoint(CheckpointLocation(model, epoch: epoch), network: self.network)
     let network = try checkpoint.network()
     network.move(to: device)
     let size = try checkpoint.imageSize()
-    let progress = ProgressLine()
+    var embedder = NetworkEmbedder(network, device: device, imageSize: size)
     var summary = VerificationReports()
     for path in bins {
-      let set = try VerificationImages(path: path, imageSize: size)
-      var embedder = NetworkEmbedder(network, device: device, imageSize: size)
-      let began = seconds()
-      let embedded = try set.embeddings(
-        batchSize: batchSize, embed: { try embedder($0, $1) },
-        progress: { done in
-          let rest = (seconds() - began) / Double(done) * Double(set.count - done)
-          progress.show("\(set.name): \(done) of \(set.count) images, ETA \(clockText(rest))")
-          return true
-        })
-      progress.finish()
-      guard let embedded else { continue }
-      let report = try VerificationEvaluator(folds: folds).evaluate(
-        original: embedded.original, flipped: embedded.flipped, isSame: set.isSame)
-      let lines = summary.add(report, name: set.name, path: path)
+      let lines = try summary.judge(path: path, imageSize: size, batchSize: batchSize, folds: folds) {
+        try embedder($0, $1)
+      }
       if !json { for line in lines { print(line) } }
     }
     if json { print(summary.json()) }
     if let plot { try AtomicFile.write(summary.rocDrawing().utf8, to: plot) }
-  }
-
-  private func namedNetwork() throws(UsageError) -> RecognitionNetwork? {
-    guard let networkText else { return nil }
-    guard let network = RecognitionNetwork(rawValue: networkText) else {
-      let names = RecognitionNetwork.allCases.map(\.rawValue)
-      let near = nearestName(to: networkText, among: names).map { "; did you mean \($0)?" } ?? ""
-      throw UsageError("--network \(networkText): there is no such network\(near)")
-    }
-    return network
   }
 }

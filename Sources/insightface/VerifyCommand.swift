@@ -3,7 +3,8 @@ import FaceAnalysis
 import FaceRecognition
 import Formats
 import Inference
-import Jobs
+
+extension RecognitionNetwork: ArgumentValue {}
 
 /// `insightface verify`: the reference's `verification.py`, on the CPU and without LibTorch.
 struct VerifyCommand: Command {
@@ -18,7 +19,7 @@ struct VerifyCommand: Command {
 
   private var model = ""
   private var bins: [String] = []
-  private var networkText: String?
+  private var network: RecognitionNetwork?
   private var preprocessingText: String?
   private var epoch = 1
   private var batchSize = 32
@@ -33,7 +34,7 @@ struct VerifyCommand: Command {
       &model, "--model", value: "PREFIX[,EPOCH]", required: true,
       help: "MXNet checkpoint, or its folder, or a file: .pt of arcface_torch, ONNX, safetensors of this project")
     try b.option(
-      &networkText, "--network", value: "NAME",
+      &network, "--network", value: "NAME",
       help: "whose weights a .pt file holds (default: recognised by its names)")
     try b.option(&epoch, "--epoch", value: "N", help: "the checkpoint's number where --model names none")
     try b.option(
@@ -71,29 +72,14 @@ struct VerifyCommand: Command {
         .unsupported, "verification takes square faces, the network \(embedder.width)×\(embedder.height)",
         path: model)
     }
-    let progress = ProgressLine()
     var summary = VerificationReports()
     for path in bins {
-      let set = try VerificationImages(path: path, imageSize: embedder.width)
-      let began = seconds()
-      let embedded = try set.embeddings(
-        batchSize: batchSize,
-        embed: { pixels, count in
-          (
-            try embedder.embed(pixels: pixels, count: count, isMirrored: false),
-            try embedder.embed(pixels: pixels, count: count, isMirrored: true)
-          )
-        },
-        progress: { done in
-          let rest = (seconds() - began) / Double(done) * Double(set.count - done)
-          progress.show("\(set.name): \(done) of \(set.count) images, ETA \(clockText(rest))")
-          return true
-        })
-      progress.finish()
-      guard let embedded else { continue }
-      let report = try VerificationEvaluator(folds: folds).evaluate(
-        original: embedded.original, flipped: embedded.flipped, isSame: set.isSame)
-      let lines = summary.add(report, name: set.name, path: path)
+      let lines = try summary.judge(path: path, imageSize: embedder.width, batchSize: batchSize, folds: folds) {
+        (
+          try embedder.embed(pixels: $0, count: $1, isMirrored: false),
+          try embedder.embed(pixels: $0, count: $1, isMirrored: true)
+        )
+      }
       if !json { for line in lines { print(line) } }
     }
     if json { print(summary.json()) }
@@ -101,7 +87,6 @@ struct VerifyCommand: Command {
   }
 
   private func embedder() throws -> FaceEmbedder {
-    let network = try namedNetwork()
     guard let format = try? ModelFormat.detect(path: model), format == .onnx || format == .safetensors else {
       guard preprocessingText == nil else { throw UsageError("--preprocessing is for ONNX and safetensors files") }
       return try FaceEmbedder(CheckpointLocation(model, epoch: epoch), network: network, threads: threads)
@@ -116,15 +101,5 @@ struct VerifyCommand: Command {
       }
     }
     return try FaceEmbedder.load(model, preprocessing: preprocessing, threads: threads)
-  }
-
-  private func namedNetwork() throws(UsageError) -> RecognitionNetwork? {
-    guard let networkText else { return nil }
-    guard let network = RecognitionNetwork(rawValue: networkText) else {
-      let near = nearestName(to: networkText, among: RecognitionNetwork.allCases.map(\.rawValue))
-      throw UsageError(
-        "--network \(networkText): there is no such network\(near.map { "; did you mean \($0)?" } ?? "")")
-    }
-    return network
   }
 }

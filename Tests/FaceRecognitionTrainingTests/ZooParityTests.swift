@@ -155,13 +155,10 @@ private func error(_ name: String, _ values: [Float], _ golden: ZooCase.Sketch) 
     #expect(training < 1e-4, "\(key), training: \(training)")
     embeddings.backward(Hashed.tensor("zoo/pull", embeddings.shape, .init(kind: "symmetric", a: 1, b: 0)))
     var worst = (error: 0.0, name: "")
-    // Somewhere in DenseNet a value stands at the corner of a rectifier: whether products and sums are rounded once or twice
-    // decides on which side, and with it the third digit of gradients.
-    let bound = key.hasPrefix("d169") || key.hasPrefix("d201") ? 1e-2 : 1e-3
     for (name, expected) in golden.gradients {
       let gradient = try #require(network.tensors[name]?.grad, "no gradient of \(name)")
       let error = error(name, gradient.floats, expected)
-      #expect(error < bound, "\(key), gradient of \(name): \(error)")
+      #expect(error < 1e-3, "\(key), gradient of \(name): \(error)")
       if error > worst.error { worst = (error, name) }
     }
     if let path = ProcessInfo.processInfo.environment["INSIGHTFACE_PARITY_LOG"] {

@@ -1,4 +1,5 @@
 import Formats
+import Jobs
 
 /// The reports of several verification sets, as `insightface verify` shows them.
 public struct VerificationReports: Sendable {
@@ -11,6 +12,37 @@ public struct VerificationReports: Sendable {
 
   /// A summary without reports.
   public init() {}
+
+  /// Embeds the images of a verification set, with a progress line, and adds its report.
+  ///
+  /// - Parameters:
+  ///   - path: the `.bin` file.
+  ///   - imageSize: rows and columns of the network's images.
+  ///   - batchSize: images that `embed` is given at a time.
+  ///   - folds: of the cross-validation.
+  ///   - embed: embeddings [N · D] of N images of uint8 RGB [N, S, S, 3], and of the mirrored images.
+  /// - Returns: the lines that describe it; none where the run was ended.
+  /// - Throws: what reading the file, `embed` and the evaluation throw.
+  public mutating func judge(
+    path: String, imageSize: Int, batchSize: Int, folds: Int,
+    embed: (UnsafeBufferPointer<UInt8>, Int) throws -> (original: [Float], flipped: [Float])
+  ) throws -> [String] {
+    let set = try VerificationImages(path: path, imageSize: imageSize)
+    let progress = ProgressLine()
+    let began = seconds()
+    let embedded = try set.embeddings(
+      batchSize: batchSize, embed: embed,
+      progress: { done in
+        let rest = (seconds() - began) / Double(done) * Double(set.count - done)
+        progress.show("\(set.name): \(done) of \(set.count) images, ETA \(clockText(rest))")
+        return true
+      })
+    progress.finish()
+    guard let embedded else { return [] }
+    let report = try VerificationEvaluator(folds: folds).evaluate(
+      original: embedded.original, flipped: embedded.flipped, isSame: set.isSame)
+    return add(report, name: set.name, path: path)
+  }
 
   /// Adds the report of a set.
   ///

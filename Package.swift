@@ -141,7 +141,7 @@ let tests: [Target] = [
     dependencies: [
       "FaceRecognitionTraining", "FaceRecognition", "Training", "Inference", "Torch", "Formats", "Imaging", "EventLog",
       "Jobs",
-    ]),
+    ], swiftSettings: optimisesDebug ? [.define("OPTIMISED_KERNELS")] : []),
 ]
 
 let package = Package(

@@ -20,7 +20,8 @@ public struct SceneSettings: Sendable, Equatable {
     self.seed = seed
   }
 
-  /// Scenes that training never sees: other people, other places.
+  /// Scenes that training never sees: other people, other places. Boxes end at the edges of the image, as those of
+  /// WIDER FACE do and those that a detector gives.
   public func heldOut(_ count: Int) throws(ImageError) -> (images: [Image], truth: WiderGroundTruth) {
     let generator = FaceGenerator(seed: seed ^ 0x6865_6C64_6F75_74)
     var images: [Image] = []
@@ -28,7 +29,7 @@ public struct SceneSettings: Sendable, Equatable {
     for index in 0..<count {
       let scene = try generator.scene(index: index, width: size, height: size, faces: faces)
       images.append(scene.image)
-      let boxes = scene.faces.map { BoundingBox($0.box) }
+      let boxes = scene.faces.map { BoundingBox($0.box, within: Double(size)) }
       entries.append(.init(event: "scenes", name: "\(index)", boxes: boxes, counted: [Array(boxes.indices)]))
     }
     return (images, WiderGroundTruth(settings: ["scenes"], images: entries))
@@ -36,6 +37,13 @@ public struct SceneSettings: Sendable, Equatable {
 }
 
 extension BoundingBox {
+  /// What of a rectangle lies in an image of so many pixels a side.
+  init(_ rectangle: Rectangle, within side: Double) {
+    self.init(rectangle)
+    (left, right) = (max(0, left), min(side - 1, right))
+    (top, bottom) = (max(0, top), min(side - 1, bottom))
+  }
+
   /// The corners of a rectangle.
   init(_ rectangle: Rectangle) {
     self.init(

@@ -163,10 +163,20 @@ public struct Rectangle: Sendable, Equatable, Hashable {
 
   /// Area of the intersection over area of the union, 0…1; 0 when both are empty.
   public func intersectionOverUnion(_ other: Rectangle) -> Double {
-    let overlapWidth = max(0, min(x + width, other.x + other.width) - max(x, other.x))
-    let overlapHeight = max(0, min(y + height, other.y + other.height) - max(y, other.y))
-    let overlap = overlapWidth * overlapHeight
+    let overlap = intersection(other)
     let union = width * height + other.width * other.height - overlap
     return union > 0 ? overlap / union : 0
+  }
+
+  /// Which share of the smaller rectangle lies in the other one, 0…1; 0 when one is empty.
+  public func intersectionOverSmaller(_ other: Rectangle) -> Double {
+    let smaller = min(width * height, other.width * other.height)
+    return smaller > 0 ? intersection(other) / smaller : 0
+  }
+
+  private func intersection(_ other: Rectangle) -> Double {
+    let overlapWidth = max(0, min(x + width, other.x + other.width) - max(x, other.x))
+    let overlapHeight = max(0, min(y + height, other.y + other.height) - max(y, other.y))
+    return overlapWidth * overlapHeight
   }
 }

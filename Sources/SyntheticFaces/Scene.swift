@@ -23,7 +23,7 @@ public struct Scene: Sendable {
 extension FaceGenerator {
   /// A whole scene; a pure function of (seed, index), the size and the number of faces.
   ///
-  /// Faces have sides from 16 pixels to about half of the shorter side of the image, overlap little and keep their centre
+  /// Faces have sides from 16 pixels to about half of the shorter side of the image, hide at most a tenth of each other and keep their centre
   /// inside. Where no room is left for another face, fewer than asked for are drawn.
   ///
   /// - Parameters:
@@ -77,7 +77,8 @@ extension FaceGenerator {
         let x = random.uniform(0.06, 0.94) * Float(width)
         let y = random.uniform(0.06, 0.94) * Float(height)
         geometry.place(x: x, y: y, unit: unit, turn: turn)
-        guard let box = geometry.box(), placed.allSatisfy({ $0.box.intersectionOverUnion(box) < 0.05 }) else {
+        // Of the smaller face: one that a larger one hides could not be found, and must not be among the labels.
+        guard let box = geometry.box(), placed.allSatisfy({ $0.box.intersectionOverSmaller(box) < 0.1 }) else {
           continue
         }
         placed.append((geometry, identity, box))

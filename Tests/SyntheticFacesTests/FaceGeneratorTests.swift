@@ -218,6 +218,16 @@ import Testing
     #expect(try generator.scene(index: 4, width: 64, height: 64, faces: 0...0).faces.isEmpty)
   }
 
+  @Test func noFaceHidesAnother() throws {
+    let generator = FaceGenerator(seed: 3)
+    for index in 0..<20 {
+      let boxes = try generator.scene(index: index, width: 160, height: 160, faces: 8...8).faces.map(\.box)
+      for (number, box) in boxes.enumerated() {
+        #expect(boxes[..<number].allSatisfy { $0.intersectionOverSmaller(box) < 0.1 })
+      }
+    }
+  }
+
   @Test func landmarksLieInsideTheBoxAndInOrder() throws {
     let generator = FaceGenerator(seed: 9)
     var seen = 0

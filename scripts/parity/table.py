@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes the table of networks into docs/parity.md, between the lines that mark its place.
 
-    table.py [--insightface PROGRAM] [--parity LOG] [--round-trip REPORT.json] [--onnx REPORT.json]
+    table.py [--insightface PROGRAM] [--parity LOG] [--round-trip REPORT.json] [--pytorch REPORT.json] [--onnx REPORT.json]
 
 Parameters and FLOPs come from `insightface flops --json`. LOG is what the slow tests of ZooParityTests write with
-INSIGHTFACE_PARITY_LOG set; the round trip is that of zoo.py. Errors of arcface_torch's networks are those that the section
+INSIGHTFACE_PARITY_LOG set; the round trips are those of zoo.py and pytorch_reload.py. Errors of arcface_torch's networks are those that the section
 about them tells. The ONNX column is the report of onnx_runtime.py. What was not measured stays as the table has it.
 """
 import argparse
@@ -17,7 +17,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 DOCUMENT = os.path.join(ROOT, "docs", "parity.md")
 BEGIN, END = "<!-- networks: written by scripts/parity/table.py -->", "<!-- end of networks -->"
 HEADER = ["network", "parameters", "FLOPs", "embedding, evaluation", "embedding, training", "gradients",
-          "`.params` through MXNet", "ONNX Runtime"]
+          "`.params` through MXNet, `.pt` through PyTorch", "ONNX Runtime"]
 
 
 def flops_text(count):
@@ -60,6 +60,7 @@ if __name__ == "__main__":
     parser.add_argument("--insightface", default=os.path.join(ROOT, ".build", "release", "insightface"))
     parser.add_argument("--parity")
     parser.add_argument("--round-trip")
+    parser.add_argument("--pytorch")
     parser.add_argument("--onnx")
     options = parser.parse_args()
     document = open(DOCUMENT).read()
@@ -69,7 +70,9 @@ if __name__ == "__main__":
     counted = json.loads(subprocess.run([options.insightface, "flops", "--json"], check=True, capture_output=True, text=True).stdout)
     errors = told(document)
     errors.update(parity(options.parity) if options.parity else {})
-    trips = json.load(open(options.round_trip)) if options.round_trip else {}
+    trips = {}
+    for report in (options.round_trip, options.pytorch):
+        trips.update(json.load(open(report)) if report else {})
     onnx = json.load(open(options.onnx)) if options.onnx else {}
     lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     for row in counted:

@@ -20,8 +20,9 @@ public struct SceneSettings: Sendable, Equatable {
     self.seed = seed
   }
 
-  /// Scenes that training never sees: other people, other places. Boxes end at the edges of the image, as those of
-  /// WIDER FACE do and those that a detector gives.
+  /// Scenes that training never sees: other people, other places.
+  ///
+  /// Boxes end at the edges of the image, as those of WIDER FACE do and those that a detector gives.
   public func heldOut(_ count: Int) throws(ImageError) -> (images: [Image], truth: WiderGroundTruth) {
     let generator = FaceGenerator(seed: seed ^ 0x6865_6C64_6F75_74)
     var images: [Image] = []

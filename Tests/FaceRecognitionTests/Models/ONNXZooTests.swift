@@ -52,4 +52,19 @@ import Testing
     other.preprocessing?.scale = [1 / 128]
     #expect(throws: GraphError.self) { try RecognitionNetwork.pyTorchNetwork(of: other) }
   }
+
+  @Test func anExportedTransformerBecomesAPyTorchFileWithAnEmptyMaskToken() throws {
+    let graph = try RecognitionNetwork.vitTiny.graph().withRandomWeights(seed: 1)
+    let exported = try NetworkGraph.importing(graph.onnxModel()).graph
+    let made = try RecognitionNetwork.pyTorchNetwork(of: exported)
+    let (before, after) = (try graph.stateDictionary(), try made.stateDictionary())
+    #expect(after.map { $0.name } == before.map { $0.name })
+    for ((name, given), (_, found)) in zip(before, after) {
+      if name == "mask_token" {
+        #expect(found.shape == given.shape && found.floats().allSatisfy { $0 == 0 })
+      } else {
+        #expect(found == given, "\(name)")
+      }
+    }
+  }
 }

@@ -109,7 +109,7 @@ struct Canvas {
     )
   }
 
-  private static func range(_ low: Float, _ high: Float, _ limit: Int) -> Range<Int> {
+  static func range(_ low: Float, _ high: Float, _ limit: Int) -> Range<Int> {
     let first = Int(min(max(low, 0), Float(limit)))
     let last = Int(min(max(high + 1, 0), Float(limit)))
     return first..<max(first, last)

@@ -21,10 +21,13 @@ public struct Scene: Sendable {
 }
 
 extension FaceGenerator {
+  /// The largest share of a face that other people may hide.
+  private static let mostHidden = 0.25
+
   /// A whole scene; a pure function of (seed, index), the size and the number of faces.
   ///
-  /// Faces have sides from 16 pixels to about half of the shorter side of the image, hide at most a tenth of each other and keep their centre
-  /// inside. Where no room is left for another face, fewer than asked for are drawn.
+  /// Faces have sides from 16 pixels to about half of the shorter side of the image, keep their centre inside, and at most
+  /// a quarter of one is behind other people. Where no room is left for another face, fewer than asked for are drawn.
   ///
   /// - Parameters:
   ///   - index: which scene; any number.
@@ -55,6 +58,7 @@ extension FaceGenerator {
     var camera = Camera(&random, difficulty)
     let canvas = Canvas(width: width, height: height)
     defer { canvas.deallocate() }
+    let beforeBackground = random
     Background.paint(canvas, &random, strength: difficulty.background)
 
     let count = faces.lowerBound + random.index(faces.upperBound - faces.lowerBound + 1)
@@ -89,7 +93,19 @@ extension FaceGenerator {
     placed.sort { $0.box.height < $1.box.height }
     // The camera meters the nearest face.
     if let nearest = placed.last { camera.meter(nearest.geometry.identity.skin) }
-    for face in placed { FaceRenderer(canvas, face.geometry).paint() }
+    var painted: [PaintedFace] = []
+    for face in placed {
+      FaceRenderer(canvas, face.geometry).paint()
+      painted.append(PaintedFace(canvas, face.box))
+    }
+    // Nobody could find a face behind another one's hair or clothes: such a face leaves the scene, and its labels too.
+    let visible = zip(placed, painted).filter { $1.hiddenShare(on: canvas) <= Self.mostHidden }.map { $0.0 }
+    if visible.count < placed.count {
+      placed = visible
+      var again = beforeBackground
+      Background.paint(canvas, &again, strength: difficulty.background)
+      for face in placed { FaceRenderer(canvas, face.geometry).paint() }
+    }
     let image = canvas.image { camera.develop(canvas, into: $0, blurScale: 1) }
     func points(_ source: [SIMD2<Float>]) -> [Point] { source.map { Point(Double($0.x), Double($0.y)) } }
     return Scene(

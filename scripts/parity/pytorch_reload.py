@@ -62,7 +62,7 @@ if __name__ == "__main__":
     parser.add_argument("report")
     parser.add_argument("networks", nargs="*", default=[
         "mbf", "mbf_large", "iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "vit_t", "vit_s", "vit_b",
-        "vit_t_dp005_mask0", "vit_s_dp005_mask_0", "vit_b_dp005_mask_005", "vit_l", "vit_l_dp005_mask_005"])
+        "vit_t_dp005_mask0", "vit_s_dp005_mask_0", "vit_b_dp005_mask_005", "vit_l_dp005_mask_005"])
     parser.add_argument("--reference", required=True)
     parser.add_argument("--insightface", default=os.path.join(ROOT, ".build", "release", "insightface"))
     options = parser.parse_intermixed_args()

@@ -56,6 +56,49 @@ import Testing
     #expect(try gallery.search([query], count: 6, threads: 8)[0] == alone)
   }
 
+  @Test(arguments: [1, 37, 70], [1, 10, 333, 1700])
+  func `Many ties come in the order of a naive search, rows ascending`(queries: Int, top: Int) throws {
+    // Four numbers of ±½ each: products are whole quarters without rounding, and nearly all are equal to others.
+    let length = 16
+    var random = CounterRandom(8)
+    func vector() -> [Float] {
+      var vector = [Float](repeating: 0, count: length)
+      for place in Array(0..<length).shuffled(using: &random).prefix(4) {
+        vector[place] = Bool.random(using: &random) ? 0.5 : -0.5
+      }
+      return vector
+    }
+    let rows = (0..<1500).map { _ in vector() }
+    let gallery = try FaceGallery(
+      model: "m", embeddingLength: length, names: rows.indices.map { "\($0)" }, values: rows.flatMap { $0 })
+    let faces = (0..<queries).map { _ in vector() }
+    for threads in [1, 2, 5] {
+      let found = try gallery.search(faces, count: top, threads: threads)
+      for (face, matches) in zip(faces, found) {
+        let cosines = rows.map { row in zip(face, row).reduce(Float(0)) { $0 + $1.0 * $1.1 } }
+        let expected = rows.indices.sorted { cosines[$0] != cosines[$1] ? cosines[$0] > cosines[$1] : $0 < $1 }
+        #expect(matches.map(\.row) == Array(expected.prefix(top)))
+        #expect(matches.map(\.cosine) == expected.prefix(top).map { cosines[$0] })
+      }
+    }
+  }
+
+  @Test func `Many faces at once are checked as one by one`() throws {
+    let gallery = try Self.gallery(9)
+    let copy = try FaceGallery(
+      model: "model", embeddingLength: 24, names: gallery.names, values: gallery.values)
+    #expect(copy == gallery)
+    #expect(throws: GalleryError.self) {
+      try FaceGallery(model: "m", embeddingLength: 24, names: ["a"], values: gallery.values)
+    }
+    #expect(throws: GalleryError.name("")) {
+      try FaceGallery(model: "m", embeddingLength: 24, names: [""], values: Array(gallery.values[..<24]))
+    }
+    #expect(throws: GalleryError.notNormalised(name: "a")) {
+      try FaceGallery(model: "m", embeddingLength: 2, names: ["a"], values: [1, 1])
+    }
+  }
+
   @Test func `Small, empty and wrong questions have answers`() throws {
     let empty = FaceGallery(model: "m", embeddingLength: 4)
     let unit: [Float] = [1, 0, 0, 0]

@@ -142,6 +142,25 @@ void ck_softmax(const float *x, int64_t outer, int64_t count, int64_t inner, flo
 /// Division by sqrt(sum of squares + epsilon) over the middle dimension. x may be y.
 void ck_l2_normalize(const float *x, int64_t outer, int64_t count, int64_t inner, double epsilon, float *y);
 
+// Search.
+
+/// A row and its product with what is looked for.
+typedef struct ck_match {
+  float value;
+  int64_t row;
+} ck_match;
+
+/// Offers the products [rows, queries] of the rows from `first_row` on to the best `limit` rows of each query: the highest
+/// value comes first, of equal ones the earliest row.
+///
+/// `heaps` [queries, limit] begin as (-infinity, INT64_MAX) and have the worst match in front; `least` [queries] is its value.
+void ck_offer_rows(const float *products, int64_t rows, int64_t queries, int64_t first_row, int64_t limit,
+                   ck_match *heaps, float *least);
+/// Offers one match to one heap.
+void ck_offer_match(ck_match match, int64_t limit, ck_match *heap);
+/// Sorts the matches of a heap, the best first.
+void ck_sort_matches(ck_match *heap, int64_t count);
+
 #ifdef __cplusplus
 }
 #endif

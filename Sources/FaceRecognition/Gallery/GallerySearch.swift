@@ -13,7 +13,7 @@ public struct GalleryMatch: Sendable, Equatable {
 
 extension FaceGallery {
   /// Rows whose products are held at a time: with the packed queries they stay in the L2 cache.
-  private static let blockRows = 390
+  private static let blockRows = 156
   /// Faces that are looked for at a time.
   private static let blockQueries = 256
   /// Matches that a thread holds at a time, at most, unless one query alone wants more.

@@ -56,7 +56,7 @@ import Testing
     #expect(try gallery.search([query], count: 6, threads: 8)[0] == alone)
   }
 
-  @Test(arguments: [1, 37, 70], [1, 10, 333, 1700])
+  @Test(arguments: [1, 37, 70], [1, 10, 133, 700])
   func `Many ties come in the order of a naive search, rows ascending`(queries: Int, top: Int) throws {
     // Four numbers of ±½ each: products are whole quarters without rounding, and nearly all are equal to others.
     let length = 16
@@ -68,17 +68,21 @@ import Testing
       }
       return vector
     }
-    let rows = (0..<1500).map { _ in vector() }
+    let rows = (0..<500).map { _ in vector() }
     let gallery = try FaceGallery(
       model: "m", embeddingLength: length, names: rows.indices.map { "\($0)" }, values: rows.flatMap { $0 })
     let faces = (0..<queries).map { _ in vector() }
+    let expected = faces.map { face in
+      let cosines = rows.map { row in zip(face, row).reduce(Float(0)) { $0 + $1.0 * $1.1 } }
+      let order = rows.indices.sorted { cosines[$0] != cosines[$1] ? cosines[$0] > cosines[$1] : $0 < $1 }
+      return order.prefix(top).map { (row: $0, cosine: cosines[$0]) }
+    }
     for threads in [1, 2, 5] {
       let found = try gallery.search(faces, count: top, threads: threads)
-      for (face, matches) in zip(faces, found) {
-        let cosines = rows.map { row in zip(face, row).reduce(Float(0)) { $0 + $1.0 * $1.1 } }
-        let expected = rows.indices.sorted { cosines[$0] != cosines[$1] ? cosines[$0] > cosines[$1] : $0 < $1 }
-        #expect(matches.map(\.row) == Array(expected.prefix(top)))
-        #expect(matches.map(\.cosine) == expected.prefix(top).map { cosines[$0] })
+      try #require(found.count == queries)
+      for (matches, best) in zip(found, expected) {
+        #expect(matches.map(\.row) == best.map(\.row))
+        #expect(matches.map(\.cosine) == best.map(\.cosine))
       }
     }
   }

@@ -47,7 +47,7 @@ import Testing
   @Test(arguments: Variant.allCases)
   func attentionIsOneLayerAndEqual(_ variant: Variant) throws {
     // One token; fewer and more rows than are held at a time; depths and token numbers beside the width of a panel.
-    for (heads, depth, side) in [(1, 1, [1, 1]), (2, 16, [3, 5]), (3, 5, [7, 9]), (8, 19, [11, 9])]
+    for (heads, depth, side) in [(1, 1, [1, 1]), (2, 16, [3, 5]), (3, 5, [7, 9]), (4, 19, [8, 7])]
       as [(Int, Int, NetworkGraph.Extent)]
     {
       let graph = try graph(variant, heads: heads, depth: depth, side: side)
@@ -108,7 +108,7 @@ import Testing
   func normsAndFunctionsAreEqual(_ set: String) throws {
     ck_force_portable(set == "portable" ? 1 : 0)
     defer { ck_force_portable(0) }
-    for sizes in [[1, 1], [3, 5], [16, 8], [37, 19], [190, 101], [3, 5, 11], [24, 30, 17], [2, 3, 4, 9]] {
+    for sizes in [[1, 1], [3, 5], [16, 8], [37, 19], [100, 85], [3, 5, 11], [24, 30, 17], [2, 3, 4, 9]] {
       for axis in 1...sizes.count {
         var g = GraphBuilder()
         let x = g.addInput("x", NetworkGraph.Shape([.n] + sizes.map { .fixed($0) }))

@@ -62,7 +62,8 @@ let firstFloor: [Target] = [
 let domains: [Target] = [
   .target(name: "FaceRecognition", dependencies: ["Inference", "Charts", "Formats", "Imaging", "Jobs"]),
   .target(
-    name: "FaceDetection", dependencies: ["Charts", "Formats", "Imaging", "Inference"], swiftSettings: pixelSettings),
+    name: "FaceDetection", dependencies: ["CKernels", "Charts", "Formats", "Imaging", "Inference"],
+    swiftSettings: pixelSettings),
   .target(
     name: "FaceRecognitionTraining",
     dependencies: [
@@ -125,7 +126,8 @@ let tests: [Target] = [
   .testTarget(name: "ChartsTests", dependencies: ["Charts"]),
   .testTarget(name: "InferenceTests", dependencies: ["Inference", "CKernels", "Formats"]),
   .testTarget(name: "FaceRecognitionTests", dependencies: ["FaceRecognition", "Inference", "Formats", "Imaging"]),
-  .testTarget(name: "FaceDetectionTests", dependencies: ["FaceDetection", "Formats", "Imaging", "Inference"]),
+  .testTarget(
+    name: "FaceDetectionTests", dependencies: ["FaceDetection", "CKernels", "Formats", "Imaging", "Inference"]),
   .testTarget(
     name: "FaceAnalysisTests",
     dependencies: ["FaceAnalysis", "FaceDetection", "FaceRecognition", "Formats", "Imaging", "Inference"]),

@@ -84,6 +84,9 @@ void unaryPiece(void *context, int64_t begin, int64_t end, int) {
     case ck_unary_softsign: return each([](float x) { return x / (1 + fabsf(x)); });
     case ck_unary_elu: return each([p](float x) { return x > 0 ? x : p * expm1f(x); });
     case ck_unary_divide_into: return each([p](float x) { return p / x; });
+    // erfc keeps its digits where the sum of 1 and erf has lost them.
+    case ck_unary_gelu: return each([](float x) { return 0.5f * x * erfcf(-x * 0.70710678f); });
+    case ck_unary_square_root: return each([](float x) { return sqrtf(x); });
     case ck_unary_maximum: return each([p](float x) { return x < p ? p : x; });
     default: return each([p](float x) { return p < x ? p : x; });
   }
@@ -158,19 +161,6 @@ extern "C" void ck_pool_images(const ck_pooling *pooling, const float *in, float
         pool_rows(static_cast<const Pooling *>(context), begin, end);
       },
       &job);
-}
-
-extern "C" void ck_softmax(const float *x, int64_t outer, int64_t count, int64_t inner, float *y) {
-  for (int64_t o = 0; o < outer; ++o)
-    for (int64_t i = 0; i < inner; ++i) {
-      const float *from = x + o * count * inner + i;
-      float *to = y + o * count * inner + i;
-      float largest = -std::numeric_limits<float>::infinity();
-      for (int64_t k = 0; k < count; ++k) largest = std::max(largest, from[k * inner]);
-      double sum = 0;
-      for (int64_t k = 0; k < count; ++k) sum += to[k * inner] = expf(from[k * inner] - largest);
-      for (int64_t k = 0; k < count; ++k) to[k * inner] = (float)(to[k * inner] / sum);
-    }
 }
 
 extern "C" void ck_l2_normalize(const float *x, int64_t outer, int64_t count, int64_t inner, double epsilon,

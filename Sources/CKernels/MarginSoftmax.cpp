@@ -10,34 +10,6 @@
 
 namespace {
 
-/// e^x to about 1e-7, relative; below -87 it is e^-87, which no sum of float32 notices.
-CK_INLINE v8 exp8(v8 x) {
-  x = x < -87.0f ? splat8(-87.0f) : x;
-  x = x > 88.0f ? splat8(88.0f) : x;
-  const v8 magic = splat8(12582912.0f);  // adding and taking it away rounds to a whole number
-  v8 n = (x * splat8(1.44269504f) + magic) - magic;
-  v8 r = x - n * splat8(0.693359375f);
-  r = r + n * splat8(2.12194440e-4f);
-  v8 y = splat8(1.9875691500e-4f);
-  y = y * r + splat8(1.3981999507e-3f);
-  y = y * r + splat8(8.3334519073e-3f);
-  y = y * r + splat8(4.1665795894e-2f);
-  y = y * r + splat8(1.6666665459e-1f);
-  y = y * r + splat8(5.0000001201e-1f);
-  y = y * r * r + r + splat8(1.0f);
-  v8i power = (__builtin_convertvector(n, v8i) + 127) << 23;
-  v8 factor;
-  memcpy(&factor, &power, sizeof factor);
-  return y * factor;
-}
-
-CK_INLINE float sum8(v8 v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
-CK_INLINE float max8(v8 v) {
-  float m = v[0];
-  for (int i = 1; i < 8; ++i) m = v[i] > m ? v[i] : m;
-  return m;
-}
-
 /// The last columns of a row in a vector whose other lanes hold `rest`.
 CK_INLINE v8 loadTail(const float *p, int64_t count, float rest) {
   float lanes[8];

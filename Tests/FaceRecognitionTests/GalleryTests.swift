@@ -56,6 +56,53 @@ import Testing
     #expect(try gallery.search([query], count: 6, threads: 8)[0] == alone)
   }
 
+  @Test(arguments: [1, 37, 70], [1, 10, 133, 700])
+  func `Many ties come in the order of a naive search, rows ascending`(queries: Int, top: Int) throws {
+    // Four numbers of ±½ each: products are whole quarters without rounding, and nearly all are equal to others.
+    let length = 16
+    var random = CounterRandom(8)
+    func vector() -> [Float] {
+      var vector = [Float](repeating: 0, count: length)
+      for place in Array(0..<length).shuffled(using: &random).prefix(4) {
+        vector[place] = Bool.random(using: &random) ? 0.5 : -0.5
+      }
+      return vector
+    }
+    let rows = (0..<500).map { _ in vector() }
+    let gallery = try FaceGallery(
+      model: "m", embeddingLength: length, names: rows.indices.map { "\($0)" }, values: rows.flatMap { $0 })
+    let faces = (0..<queries).map { _ in vector() }
+    let expected = faces.map { face in
+      let cosines = rows.map { row in zip(face, row).reduce(Float(0)) { $0 + $1.0 * $1.1 } }
+      let order = rows.indices.sorted { cosines[$0] != cosines[$1] ? cosines[$0] > cosines[$1] : $0 < $1 }
+      return order.prefix(top).map { (row: $0, cosine: cosines[$0]) }
+    }
+    for threads in [1, 2, 5] {
+      let found = try gallery.search(faces, count: top, threads: threads)
+      try #require(found.count == queries)
+      for (matches, best) in zip(found, expected) {
+        #expect(matches.map(\.row) == best.map(\.row))
+        #expect(matches.map(\.cosine) == best.map(\.cosine))
+      }
+    }
+  }
+
+  @Test func `Many faces at once are checked as one by one`() throws {
+    let gallery = try Self.gallery(9)
+    let copy = try FaceGallery(
+      model: "model", embeddingLength: 24, names: gallery.names, values: gallery.values)
+    #expect(copy == gallery)
+    #expect(throws: GalleryError.self) {
+      try FaceGallery(model: "m", embeddingLength: 24, names: ["a"], values: gallery.values)
+    }
+    #expect(throws: GalleryError.name("")) {
+      try FaceGallery(model: "m", embeddingLength: 24, names: [""], values: Array(gallery.values[..<24]))
+    }
+    #expect(throws: GalleryError.notNormalised(name: "a")) {
+      try FaceGallery(model: "m", embeddingLength: 2, names: ["a"], values: [1, 1])
+    }
+  }
+
   @Test func `Small, empty and wrong questions have answers`() throws {
     let empty = FaceGallery(model: "m", embeddingLength: 4)
     let unit: [Float] = [1, 0, 0, 0]

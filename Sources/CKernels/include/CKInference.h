@@ -131,16 +131,73 @@ void ck_affine(const float *x, int64_t outer, int64_t channels, int64_t inner, c
 
 enum {
   ck_unary_sigmoid = 0, ck_unary_tanh = 1, ck_unary_softplus = 2, ck_unary_softsign = 3, ck_unary_elu = 4,
-  ck_unary_divide_into = 5, ck_unary_maximum = 6, ck_unary_minimum = 7
+  ck_unary_divide_into = 5, ck_unary_maximum = 6, ck_unary_minimum = 7,
+  ck_unary_gelu = 8, ck_unary_square_root = 9
 };
 
 /// y = f(x) for `count` elements; `parameter` is the constant or slope. x may be y.
 void ck_unary(int kind, const float *x, int64_t count, float parameter, float *y, ck_parallel parallel);
 
 /// Exponentials divided by their sum over the middle dimension of [outer, count, inner]. x may be y.
-void ck_softmax(const float *x, int64_t outer, int64_t count, int64_t inner, float *y);
+void ck_softmax(const float *x, int64_t outer, int64_t count, int64_t inner, float *y, ck_parallel parallel);
 /// Division by sqrt(sum of squares + epsilon) over the middle dimension. x may be y.
 void ck_l2_normalize(const float *x, int64_t outer, int64_t count, int64_t inner, double epsilon, float *y);
+
+// Transformers.
+
+/// (x - mean) / sqrt(variance + epsilon) * gamma[k] + beta[k] over the middle dimension of [outer, count, inner], biased
+/// variance. x may be y.
+void ck_layer_norm(const float *x, int64_t outer, int64_t count, int64_t inner, double epsilon, const float *gamma,
+                   const float *beta, float *y, ck_parallel parallel);
+
+/// Where the matrices of a product lie: elements from one to the next matrix of a group, group, row and column.
+typedef struct ck_matrices {
+  int64_t group, matrix, row, column;
+} ck_matrices;
+
+/// [groups, matrices] products of matrices, [rows, depth] by [depth, columns].
+typedef struct ck_product {
+  int64_t groups, matrices, rows, depth, columns;
+  ck_matrices a, b, out;
+} ck_product;
+
+/// Floats of scratch memory that ck_matmul needs with this many workers.
+int64_t ck_matmul_scratch_size(const ck_product *product, int workers);
+/// out = a b, whatever the layouts.
+void ck_matmul(const ck_product *product, const float *a, const float *b, float *out, float *scratch,
+                 ck_parallel parallel);
+
+/// softmax(scale * Q K^T) V for each head. Q, K, V and the result are [batch, tokens, heads, depth]; depth is contiguous,
+/// heads lie `depth` apart, tokens `in_token` in Q, K and V and `out_token` in the result.
+typedef struct ck_attention {
+  int64_t batch, tokens, heads, depth, in_token, out_token;
+  float scale;
+} ck_attention;
+
+/// Floats of scratch memory that ck_attend needs with this many workers.
+int64_t ck_attention_scratch_size(const ck_attention *attention, int workers);
+/// Attention of all tokens to all.
+void ck_attend(const ck_attention *attention, const float *q, const float *k, const float *v, float *out,
+               float *scratch, ck_parallel parallel);
+
+// Search.
+
+/// A row and its product with what is looked for.
+typedef struct ck_match {
+  float value;
+  int64_t row;
+} ck_match;
+
+/// Offers the products [rows, queries] of the rows from `first_row` on to the best `limit` rows of each query: the highest
+/// value comes first, of equal ones the earliest row.
+///
+/// `heaps` [queries, limit] begin as (-infinity, INT64_MAX) and have the worst match in front; `least` [queries] is its value.
+void ck_offer_rows(const float *products, int64_t rows, int64_t queries, int64_t first_row, int64_t limit,
+                   ck_match *heaps, float *least);
+/// Offers one match to one heap.
+void ck_offer_match(ck_match match, int64_t limit, ck_match *heap);
+/// Sorts the matches of a heap, the best first.
+void ck_sort_matches(ck_match *heap, int64_t count);
 
 #ifdef __cplusplus
 }

@@ -98,6 +98,7 @@ void ck_normalized_rows_update(float *w, float *g, float *m, const float *recipr
 }
 #endif
 
+#include "CKDetection.h"
 #include "CKInference.h"
 
 #endif

@@ -1,3 +1,4 @@
+import CKernels
 import Imaging
 
 /// Boxes, scores and landmarks before suppression, one place each.
@@ -28,10 +29,9 @@ struct Candidates {
 
   /// The highest score first; of equal scores the later place first, as a stable ascending sort read backwards gives them.
   func sortedByScore() -> Candidates {
-    reordered(
-      scores.indices.sorted { first, second in
-        scores[first] != scores[second] ? scores[first] > scores[second] : first > second
-      })
+    var order = [Int64](repeating: 0, count: scores.count)
+    ck_order_scores(scores, Int64(scores.count), &order)
+    return reordered(order.map { Int($0) })
   }
 
   /// Corners rounded to 32 bits.

@@ -67,13 +67,13 @@ public struct FaceDetector: Sendable {
         }
       }
     }
-    return found.map { list in
+    var faces: [[Detection]] = []
+    for (image, list) in zip(images, found) {
       var all = Candidates()
       for candidates in list { if let candidates { all.append(candidates) } }
-      return all
-    }.enumerated().map { index, all in
-      select(suppressed(all, options), options, width: images[index].width, height: images[index].height)
+      faces.append(select(try suppressed(all, options), options, width: image.width, height: image.height))
     }
+    return faces
   }
 
   private func check(_ options: DetectionOptions) throws(DetectionError) {
@@ -245,12 +245,14 @@ public struct FaceDetector: Sendable {
 
   // MARK: What is given
 
-  private func suppressed(_ candidates: Candidates, _ options: DetectionOptions) -> [Detection] {
+  private func suppressed(
+    _ candidates: Candidates, _ options: DetectionOptions
+  ) throws(DetectionError) -> [Detection] {
     var sorted = candidates.sortedByScore()
     sorted.roundBoxes()
     if options.votes { return Suppression.voted(sorted, threshold: options.suppressionThreshold) }
     guard options.suppressionThreshold > 0 else { return sorted.boxes.indices.map(sorted.detection) }
-    return Suppression.kept(
+    return try Suppression.kept(
       sorted.boxes, threshold: options.suppressionThreshold, rule: configuration.suppression
     ).map(sorted.detection)
   }

@@ -37,22 +37,4 @@ extension OutputDecoder {
     }
     return [result]
   }
-
-  /// `distance2bbox` and `distance2kps`: single precision.
-  func decodeDistances(
-    _ stride: Int, _ row: Int, _ column: Int, _ position: Int, _ anchor: Int, _ box: Head, _ landmarks: Head?,
-    into result: inout Candidates
-  ) {
-    let (x, y, step) = (Float(column * stride), Float(row * stride), Float(stride))
-    result.boxes.append(
-      BoundingBox(
-        left: Double(x - box.value(position, anchor, 0) * step), top: Double(y - box.value(position, anchor, 1) * step),
-        right: Double(x + box.value(position, anchor, 2) * step),
-        bottom: Double(y + box.value(position, anchor, 3) * step)))
-    guard let landmarks else { return }
-    for point in 0..<5 {
-      result.landmarks.append(x + landmarks.value(position, anchor, 2 * point) * step)
-      result.landmarks.append(y + landmarks.value(position, anchor, 2 * point + 1) * step)
-    }
-  }
 }

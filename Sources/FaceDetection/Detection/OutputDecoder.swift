@@ -1,4 +1,4 @@
-import Glibc
+import CKernels
 import Inference
 
 /// Turns a network's outputs into boxes, scores and landmarks in the pixels of its input.
@@ -14,8 +14,10 @@ struct OutputDecoder {
     var anchor: Int
     var component: Int
 
-    func value(_ position: Int, _ anchor: Int, _ component: Int) -> Float {
-      elements[start + position * self.position + anchor * self.anchor + component * self.component]
+    /// The same as the kernels take it.
+    var form: ck_head {
+      ck_head(
+        elements: elements + start, position: Int64(position), anchor: Int64(anchor), component: Int64(component))
     }
   }
 
@@ -110,100 +112,43 @@ struct OutputDecoder {
     return results
   }
 
+  /// The candidates of one level of one image, behind those that are there.
   func decode(
     _ level: AnchorLevel, _ rows: Int, _ columns: Int, _ score: Head, _ box: Head, _ landmarks: Head?, _ height: Int,
     _ width: Int, into result: inout Candidates
   ) {
-    let factor = configuration.scoreFactors[level.stride] ?? 1
-    for row in 0..<rows {
-      for column in 0..<columns {
-        let position = row * columns + column
-        for (anchor, base) in level.boxes.enumerated() {
-          let value = score.value(position, anchor, 0) * factor
-          guard configuration.excludesThreshold ? value > threshold : value >= threshold else { continue }
-          switch configuration.coding {
-          case .pixels:
-            let (x, y) = (Float(column * level.stride), Float(row * level.stride))
-            let anchorBox = AnchorLevel.Box(
-              left: base.left + x, top: base.top + y, right: base.right + x, bottom: base.bottom + y)
-            decodePixels(anchorBox, position, anchor, box, landmarks, height, width, into: &result)
-          case .priors(let centre, let size):
-            let prior = (
-              x: Float((Double(column) + 0.5) * Double(level.stride) / Double(width)),
-              y: Float((Double(row) + 0.5) * Double(level.stride) / Double(height)),
-              width: Float(Double(base.right - base.left) / Double(width)),
-              height: Float(Double(base.bottom - base.top) / Double(height))
-            )
-            decodePrior(prior, centre, size, position, anchor, box, landmarks, height, width, into: &result)
-          case .distances:
-            decodeDistances(level.stride, row, column, position, anchor, box, landmarks, into: &result)
-          }
-          // Damaged weights can give numbers beyond all bounds; such a candidate is none.
-          guard isSound(result, hasLandmarks: landmarks != nil) else {
-            result.boxes.removeLast()
-            if landmarks != nil { result.landmarks.removeLast(10) }
-            continue
-          }
-          result.scores.append(value)
-        }
+    let anchors = level.boxes.flatMap { [$0.left, $0.top, $0.right, $0.bottom] }
+    var form = ck_detection_level()
+    (form.rows, form.columns) = (Int64(rows), Int64(columns))
+    (form.anchors, form.stride) = (Int64(level.boxes.count), Int64(level.stride))
+    (form.height, form.width) = (Int64(height), Int64(width))
+    (form.score, form.box) = (score.form, box.form)
+    if let landmarks { form.landmarks = landmarks.form }
+    switch configuration.coding {
+    case .pixels: form.coding = Int32(ck_coding_pixels)
+    case .priors(let centre, let size):
+      form.coding = Int32(ck_coding_priors)
+      (form.centre_variance, form.size_variance) = (centre, size)
+    case .distances: form.coding = Int32(ck_coding_distances)
+    }
+    form.factor = configuration.scoreFactors[level.stride] ?? 1
+    form.threshold = threshold
+    form.excludes_threshold = configuration.excludesThreshold ? 1 : 0
+    anchors.withUnsafeBufferPointer { anchors in
+      form.anchor_boxes = anchors.baseAddress
+      let room = Int(ck_count_faces(&form))
+      guard room > 0 else { return }
+      var boxes = [Double](repeating: 0, count: 4 * room)
+      var scores = [Float](repeating: 0, count: room)
+      var points = [Float](repeating: 0, count: landmarks == nil ? 0 : 10 * room)
+      let count = Int(ck_decode_faces(&form, Int64(room), &boxes, &scores, &points))
+      for face in 0..<count {
+        result.boxes.append(
+          BoundingBox(
+            left: boxes[4 * face], top: boxes[4 * face + 1], right: boxes[4 * face + 2], bottom: boxes[4 * face + 3]))
       }
-    }
-  }
-
-  /// Whether the last candidate lies within a million pixels.
-  private func isSound(_ candidates: Candidates, hasLandmarks: Bool) -> Bool {
-    guard let box = candidates.boxes.last else { return false }
-    let bound = 1e6
-    let isBoxSound = [box.left, box.top, box.right, box.bottom].allSatisfy { abs($0) <= bound }
-    return isBoxSound && (!hasLandmarks || candidates.landmarks.suffix(10).allSatisfy { abs($0) <= Float(bound) })
-  }
-
-  /// `bbox_pred`, `clip_boxes` and `landmark_pred` of the reference: deltas in single, sums in double precision.
-  private func decodePixels(
-    _ anchorBox: AnchorLevel.Box, _ position: Int, _ anchor: Int, _ box: Head, _ landmarks: Head?, _ height: Int,
-    _ width: Int, into result: inout Candidates
-  ) {
-    let (left, top) = (Double(anchorBox.left), Double(anchorBox.top))
-    let (anchorWidth, anchorHeight) = (Double(anchorBox.right) - left + 1, Double(anchorBox.bottom) - top + 1)
-    let (centreX, centreY) = (left + 0.5 * (anchorWidth - 1), top + 0.5 * (anchorHeight - 1))
-    let x = Double(box.value(position, anchor, 0)) * anchorWidth + centreX
-    let y = Double(box.value(position, anchor, 1)) * anchorHeight + centreY
-    let halfWidth = 0.5 * (Double(expf(box.value(position, anchor, 2))) * anchorWidth - 1)
-    let halfHeight = 0.5 * (Double(expf(box.value(position, anchor, 3))) * anchorHeight - 1)
-    let (right, bottom) = (Double(width - 1), Double(height - 1))
-    result.boxes.append(
-      BoundingBox(
-        left: max(min(x - halfWidth, right), 0), top: max(min(y - halfHeight, bottom), 0),
-        right: max(min(x + halfWidth, right), 0), bottom: max(min(y + halfHeight, bottom), 0)))
-    guard let landmarks else { return }
-    for point in 0..<5 {
-      let dx = Double(landmarks.value(position, anchor, 2 * point))
-      let dy = Double(landmarks.value(position, anchor, 2 * point + 1))
-      result.landmarks.append(Float(dx * anchorWidth + centreX))
-      result.landmarks.append(Float(dy * anchorHeight + centreY))
-    }
-  }
-
-  /// `decode` and `decode_landm` of the PyTorch port: single precision, relative to the image.
-  private func decodePrior(
-    _ prior: (x: Float, y: Float, width: Float, height: Float), _ centre: Float, _ size: Float, _ position: Int,
-    _ anchor: Int, _ box: Head, _ landmarks: Head?, _ height: Int, _ width: Int, into result: inout Candidates
-  ) {
-    let (scaleX, scaleY) = (Float(width), Float(height))
-    let boxWidth = prior.width * expf(box.value(position, anchor, 2) * size)
-    let boxHeight = prior.height * expf(box.value(position, anchor, 3) * size)
-    let left = prior.x + box.value(position, anchor, 0) * centre * prior.width - boxWidth / 2
-    let top = prior.y + box.value(position, anchor, 1) * centre * prior.height - boxHeight / 2
-    result.boxes.append(
-      BoundingBox(
-        left: Double(left * scaleX), top: Double(top * scaleY), right: Double((left + boxWidth) * scaleX),
-        bottom: Double((top + boxHeight) * scaleY)))
-    guard let landmarks else { return }
-    for point in 0..<5 {
-      let dx = landmarks.value(position, anchor, 2 * point) * centre * prior.width
-      let dy = landmarks.value(position, anchor, 2 * point + 1) * centre * prior.height
-      result.landmarks.append((prior.x + dx) * scaleX)
-      result.landmarks.append((prior.y + dy) * scaleY)
+      result.scores += scores[..<count]
+      if landmarks != nil { result.landmarks += points[..<(10 * count)] }
     }
   }
 

@@ -1,3 +1,5 @@
+import CKernels
+
 /// Of boxes that overlap one stays: greedy non-maximum suppression, and the reference's vote.
 enum Suppression {
   /// The places of the boxes that stay, in the order given.
@@ -8,42 +10,18 @@ enum Suppression {
   ///   - boxes: the surest first, corners representable in 32 bits.
   ///   - threshold: of the overlap.
   ///   - rule: whether the threshold itself suppresses.
+  /// - Throws: `DetectionError` without memory for so many boxes.
   static func kept(
     _ boxes: [BoundingBox], threshold: Double, rule: DetectorConfiguration.Suppression
-  ) -> [Int] {
-    let count = boxes.count
-    var corners = [Float](repeating: 0, count: 5 * count)
-    for (index, box) in boxes.enumerated() {
-      let (left, top, right, bottom) = (Float(box.left), Float(box.top), Float(box.right), Float(box.bottom))
-      corners[5 * index] = left
-      corners[5 * index + 1] = top
-      corners[5 * index + 2] = right
-      corners[5 * index + 3] = bottom
-      corners[5 * index + 4] = (right - left + 1) * (bottom - top + 1)
+  ) throws(DetectionError) -> [Int] {
+    let corners = boxes.flatMap { [Float($0.left), Float($0.top), Float($0.right), Float($0.bottom)] }
+    var kept = [Int64](repeating: 0, count: boxes.count)
+    let count = ck_suppress(corners, Int64(boxes.count), threshold, rule == .aboveThreshold ? 1 : 0, &kept)
+    guard count >= 0 else {
+      throw DetectionError(
+        .image, "there is no memory to compare \(boxes.count) boxes", advice: "raise the score threshold")
     }
-    let single = Float(threshold)
-    var isSuppressed = [Bool](repeating: false, count: count)
-    var kept: [Int] = []
-    corners.withUnsafeBufferPointer { box in
-      isSuppressed.withUnsafeMutableBufferPointer { isSuppressed in
-        for first in 0..<count where !isSuppressed[first] {
-          kept.append(first)
-          let (left, top, right, bottom) = (box[5 * first], box[5 * first + 1], box[5 * first + 2], box[5 * first + 3])
-          let area = box[5 * first + 4]
-          for second in first + 1..<max(first + 1, count) where !isSuppressed[second] {
-            let across = max(0, min(right, box[5 * second + 2]) - max(left, box[5 * second]) + 1)
-            let down = max(0, min(bottom, box[5 * second + 3]) - max(top, box[5 * second + 1]) + 1)
-            let shared = across * down
-            let overlap = shared / (area + box[5 * second + 4] - shared)
-            switch rule {
-            case .atThreshold: isSuppressed[second] = Double(overlap) >= threshold
-            case .aboveThreshold: isSuppressed[second] = !(overlap <= single)
-            }
-          }
-        }
-      }
-    }
-    return kept
+    return kept[..<Int(count)].map { Int($0) }
   }
 
   /// The most boxes that the vote gives.

@@ -61,7 +61,7 @@ extension FaceGallery {
         .corrupt, "the embedding of \"\(names[row])\" (row \(row)) is not finite or not of length 1", path: path,
         advice: "enroll anew")
     }
-    self.init(model: model, embeddingLength: length, names: names, values: values)
+    self.init(model: model, embeddingLength: length, checkedNames: names, values: values)
   }
 
   /// Writes the gallery; the file appears whole or not at all.

@@ -27,6 +27,24 @@ public struct FaceGallery: Sendable, Equatable {
     self.embeddingLength = max(1, embeddingLength)
   }
 
+  /// A gallery of many faces at once.
+  ///
+  /// - Parameters:
+  ///   - names: whose faces they are, N of them; one line each.
+  ///   - values: float32 [N, D], row-major, each row of length 1.
+  /// - Throws: `GalleryError`.
+  public init(model: String, embeddingLength: Int, names: [String], values: [Float]) throws(GalleryError) {
+    let length = max(1, embeddingLength)
+    guard values.count.isMultiple(of: length), values.count / length == names.count else {
+      throw .length(expected: length, found: values.count / max(1, names.count))
+    }
+    for (row, name) in names.enumerated() {
+      guard Self.isName(name) else { throw .name(name) }
+      guard Self.isNormalised(values[row * length..<(row + 1) * length]) else { throw .notNormalised(name: name) }
+    }
+    self.init(model: model, embeddingLength: length, checkedNames: names, values: values)
+  }
+
   /// The embedding of a row; nil where there is no such row.
   public func embedding(at row: Int) -> [Float]? {
     guard names.indices.contains(row) else { return nil }
@@ -42,7 +60,7 @@ public struct FaceGallery: Sendable, Equatable {
   /// - Throws: `GalleryError`.
   @discardableResult
   public mutating func add(name: String, embedding: [Float]) throws(GalleryError) -> Bool {
-    guard !name.isEmpty, !name.utf8.contains(where: { $0 == 10 || $0 == 13 || $0 == 0 }) else { throw .name(name) }
+    guard Self.isName(name) else { throw .name(name) }
     guard embedding.count == embeddingLength else {
       throw .length(expected: embeddingLength, found: embedding.count)
     }
@@ -73,11 +91,15 @@ public struct FaceGallery: Sendable, Equatable {
     guard other == model else { throw .otherModel(gallery: model, given: other) }
   }
 
-  init(model: String, embeddingLength: Int, names: [String], values: [Float]) {
+  init(model: String, embeddingLength: Int, checkedNames: [String], values: [Float]) {
     self.model = model
     self.embeddingLength = embeddingLength
-    self.names = names
+    self.names = checkedNames
     self.values = values
+  }
+
+  private static func isName(_ name: String) -> Bool {
+    !name.isEmpty && !name.utf8.contains { $0 == 10 || $0 == 13 || $0 == 0 }
   }
 
   static func isNormalised(_ embedding: ArraySlice<Float>) -> Bool {

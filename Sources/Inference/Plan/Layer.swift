@@ -72,6 +72,8 @@ struct Layer: Sendable {
     case product(Product)
     /// x · scale + shift along an axis; nil scales nothing and is there for its epilogue.
     case affine(ChannelAffine?, axis: Int)
+    /// Attention over tokens (N, L, W), which are its three inputs.
+    case attention(AttentionPattern)
     /// What no kernel takes in, as the graph has it.
     case operation(NetworkGraph.Node)
   }

@@ -1,5 +1,5 @@
 /// Turns a graph into layers: batch norms and scalar arithmetic go into the weights of their neighbours, activations and
-/// additions into the epilogue of what comes before them.
+/// additions into the epilogue of what comes before them, attention becomes one layer.
 ///
 /// Shapes are those of one input size, so that "equal shapes" means equal.
 struct Lowering {
@@ -45,7 +45,8 @@ struct Lowering {
     case .input: append(Layer(kind: .input(nil), inputs: [], shape: shape, name: node.name), for: index)
     case .parameter:
       append(Layer(kind: .constant(node.parameters[0]), inputs: [], shape: shape, name: node.name), for: index)
-    case .dropout, .identity:
+    // Where nothing is trained, no token was taken away.
+    case .dropout, .identity, .dropPath, .tokenMask, .tokenRestore:
       layer[index] = layer[source]
       isExclusive[index] = isExclusive[index] && isExclusive[source]
     case .scalar(let scalar):
@@ -77,6 +78,14 @@ struct Lowering {
     case .elementwise(let elementwise):
       if elementwise.kind == .add, addResidual(index, node) { return }
       append(other, for: index)
+    case .reshape:
+      // Its inner nodes are in the list already; what nobody reads is taken out at the end.
+      if let pattern = AttentionPattern(endingAt: index, in: graph, shapes: shapes, isExclusive: isExclusive) {
+        let inputs = pattern.parts.map { layer[$0.node] }
+        append(Layer(kind: .attention(pattern), inputs: inputs, shape: shape, name: node.name), for: index)
+      } else {
+        append(other, for: index)
+      }
     case .convolution, .deconvolution, .fullyConnected:
       append(product(index, node), for: index)
     default: append(other, for: index)

@@ -26,6 +26,8 @@ extension PlanCompiler {
       case .tanh: return unary(first.place, target, shape, ck_unary_tanh, 0)
       case .softplus: return unary(first.place, target, shape, ck_unary_softplus, 0)
       case .softsign: return unary(first.place, target, shape, ck_unary_softsign, 0)
+      case .gelu: return unary(first.place, target, shape, ck_unary_gelu, 0)
+      case .squareRoot: return unary(first.place, target, shape, ck_unary_square_root, 0)
       case .elu(let slope): return unary(first.place, target, shape, ck_unary_elu, slope)
       default: break
       }
@@ -36,8 +38,11 @@ extension PlanCompiler {
       return { run in
         let lines = PlanLayout.lines(Self.sizes(shape, batch: run.batch), axis: axis)
         ck_softmax(
-          first.place.pointer(run), Int64(lines.outer), Int64(lines.count), Int64(lines.inner), target.pointer(run))
+          first.place.pointer(run), Int64(lines.outer), Int64(lines.count), Int64(lines.inner), target.pointer(run),
+          run.parallel)
       }
+    case .layerNorm(let norm): return try layerNormStep(index, layer, node, norm)
+    case .matmul(let transposesSecond): return try matmulStep(index, layer, transposesSecond: transposesSecond)
     case .l2Normalize(let normalize):
       return { run in
         let lines = Self.lines(normalize.mode, Self.sizes(shape, batch: run.batch))

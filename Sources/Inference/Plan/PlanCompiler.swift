@@ -147,6 +147,7 @@ struct PlanCompiler {
     case .input(let affine): return try importStep(index, layer, affine)
     case .product(let product): return try productStep(index, layer, product)
     case .affine(let affine, let axis): return try affineStep(index, layer, affine, axis: axis)
+    case .attention(let pattern): return try attentionStep(index, layer, pattern)
     case .operation(let node): return try operationStep(index, layer, node)
     }
   }

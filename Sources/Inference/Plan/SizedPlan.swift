@@ -87,11 +87,15 @@ struct SizedPlan: Sendable {
       switch node.operation {
       case .softmax(let axis), .concat(let axis): if isFirst(axis) { return false }
       case .slice(let slice): if isFirst(slice.axis) { return false }
+      case .layerNorm(let norm): if isFirst(norm.axis) { return false }
+      // Of two matrices the second goes whole into every sample.
+      case .matmul: if rank < 3 && !isConstant[node.inputs[1].node] { return false }
       case .batchNorm(let batchNorm): if isFirst(batchNorm.axis) { return false }
       case .transpose(let permutation): if permutation.first != 0 && rank > 1 { return false }
       case .input, .parameter, .scalar, .elementwise, .convolution, .deconvolution, .fullyConnected, .activation,
         .prelu,
-        .pooling, .l2Normalize, .dropout, .identity, .flatten, .reshape, .crop, .upsampleNearest:
+        .pooling, .l2Normalize, .dropout, .dropPath, .tokenMask, .tokenRestore, .identity, .flatten, .reshape, .crop,
+        .upsampleNearest:
         break
       // Whether another operation keeps samples apart is not known here.
       default: return false

@@ -52,7 +52,8 @@ class Detector:
         key = (stride, rows, columns)
         if key not in self.anchors:
             corner = numpy.stack(numpy.mgrid[:rows, :columns][::-1], axis=-1).astype("f4") * stride
-            centre = numpy.repeat((corner + (stride - 1) / 2).reshape(-1, 1, 2), len(sides), axis=1).reshape(-1, 2)
+            # All anchors are made around a square of 16 pixels, whatever the stride.
+            centre = numpy.repeat((corner + 7.5).reshape(-1, 1, 2), len(sides), axis=1).reshape(-1, 2)
             self.anchors[key] = centre, numpy.tile(numpy.array(sides, "f4"), rows * columns)
         return self.anchors[key]
 

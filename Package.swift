@@ -106,7 +106,10 @@ let benchmark: [Target] = [
   // A plan is timed in a process that does not load LibTorch.
   .executableTarget(
     name: "insightface-bench-plan",
-    dependencies: ["FaceRecognition", "Inference", "Formats", "CTurboJPEG", "Arguments", "Jobs"]),
+    dependencies: [
+      "FaceAnalysis", "FaceDetection", "FaceRecognition", "Inference", "Imaging", "Formats", "CTurboJPEG", "Arguments",
+      "Jobs",
+    ]),
 ]
 
 /// The program of the README for who depends on this package: compiled with everything else, so that it stays true.

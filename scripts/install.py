@@ -160,6 +160,9 @@ def main():
     if not programs:
         raise Failure(f"none of {', '.join(options.programs)} is in {options.build}; run `make build` first")
     libraries, loose, system = libraries_of(programs)
+    root = Path(__file__).resolve().parent.parent
+    # Loaded when an ONNX file needs it, and named by no program.
+    loose.update({part.name: part for part in (root / ".openvino/libs").glob("*.so*")})
 
     # The folder of libraries is the installation's own: filled beside the old one, then put in its place.
     final, fresh, old = (home / "lib" / n for n in ("insightface", ".insightface.new", ".insightface.old"))
@@ -177,7 +180,6 @@ def main():
         write(home / "bin" / program.name, ELF(program).with_runpath(RUNPATH), 0o755)
 
     documents = home / "share/doc/insightface"
-    root = Path(__file__).resolve().parent.parent
     write(documents / "LICENSE", (root / "LICENSE").read_bytes(), 0o644)
     torch = libraries.get("libtorch_cpu.so")
     if torch:
@@ -186,6 +188,10 @@ def main():
                 if licence.is_file() and licence.name != "METADATA":
                     target = documents / "third-party" / information.name.split("-")[0] / licence.relative_to(information)
                     write(target, licence.read_bytes(), 0o644)
+
+    for licence in (root / ".openvino/licenses").glob("*"):
+        if licence.name != "METADATA":
+            write(documents / "third-party/openvino" / licence.name, licence.read_bytes(), 0o644)
 
     installed = [home / "bin" / p.name for p in programs]
     check(installed + [final / name for name in sorted(libraries)], home)

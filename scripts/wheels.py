@@ -59,9 +59,9 @@ def say(text):
 # -- pip ---------------------------------------------------------------------------------------------------------------
 
 
-def platforms(machine):
+def platforms(machine, newest=28):
     """manylinux tags from the newest that the wheels use down to the oldest; pip does not imply the older ones itself."""
-    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(28, 4, -1)]
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)]
     return tags + [f"manylinux2014_{machine}", f"manylinux2010_{machine}", f"linux_{machine}"]
 
 
@@ -123,8 +123,8 @@ class Progress:
 
 
 class Pip:
-    def __init__(self, cache, machine):
-        self.cache, self.machine = cache, machine
+    def __init__(self, cache, machine, newest=28):
+        self.cache, self.machine, self.newest = cache, machine, newest
         self.last = ""
         configured = subprocess.run(
             [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -143,7 +143,7 @@ class Pip:
             command += ["--progress-bar", "off", "--no-deps", "--only-binary", ":all:", "--dest", str(temporary / "wheels")]
             command += ["--implementation", "cp", "--python-version", version, "--abi", f"cp{version.replace('.', '')}"]
             command += ["--abi", "abi3", "--abi", "none"]
-            for tag in platforms(self.machine):
+            for tag in platforms(self.machine, self.newest):
                 command += ["--platform", tag]
             command += (["--no-index"] if local else []) + [requirement]
             environment = dict(os.environ, TMPDIR=str(temporary), PYTHONUNBUFFERED="1", PIP_REQUIRE_VIRTUALENV="0")

@@ -45,6 +45,8 @@ public struct FaceAnalysis: Sendable {
   public var detection: DetectionOptions
   /// Width and height of the crops where there is no embedder.
   public var cropSize = (width: 112, height: 112)
+  /// What to know of how the networks are run: which of them run through OpenVINO, and why.
+  public var notes: [String] { [detector.runner.note, embedder?.note, landmarkModel?.note].compactMap { $0 } }
 
   /// What embeddings are compared under: the recognition network's fingerprint, and whether mirror images are added; nil
   /// without an embedder.

@@ -8,8 +8,10 @@ import Inference
 public struct LandmarkModel: Sendable {
   /// How many points it finds.
   public let count: Int
+  /// That OpenVINO runs the network, and why; nil where this project's own plan does.
+  public var note: String? { runner.note }
 
-  private let plan: InferencePlan
+  private let runner: any ImageRunner
   private let size: Int
 
   /// A model of a network with its preprocessing: one square image in, 2 · count numbers out, −1…1 over the square.
@@ -24,7 +26,25 @@ public struct LandmarkModel: Sendable {
     }
     self.size = size.height
     count = length / 2
-    plan = try InferencePlan(graph)
+    runner = try InferencePlan(graph)
+  }
+
+  /// A model of a network that OpenVINO runs.
+  ///
+  /// - Throws: `GraphError` where the network is none of that kind.
+  public init(_ network: OpenVINONetwork) throws(GraphError) {
+    let shape = network.inputShape
+    guard shape.count == 4, let size = shape[2], size == shape[3] else {
+      throw GraphError(.shape, message: "a landmark network takes a square image, this one does not")
+    }
+    let black = [UInt8](repeating: 0, count: 3 * size * size)
+    let length = try network.run(images: black, count: 1, height: size, width: size)[0].elements.count
+    guard length > 0, length % 2 == 0 else {
+      throw GraphError(.shape, message: "a landmark network gives pairs of numbers, this one \(length) numbers")
+    }
+    self.size = size
+    count = length / 2
+    runner = network
   }
 
   /// The points of the face in a box, in pixels of the image.
@@ -43,7 +63,7 @@ public struct LandmarkModel: Sendable {
     guard let crop = try? image.warped(transform, width: size, height: size), let inverse = transform.inverse else {
       return nil
     }
-    let values = try plan.run(images: crop.pixels, count: 1, height: size, width: size)[0].elements
+    let values = try runner.run(images: crop.pixels, count: 1, height: size, width: size)[0].elements
     guard values.count == 2 * count else {
       throw GraphError(.shape, message: "\(values.count) numbers came for \(count) points")
     }

@@ -90,16 +90,26 @@ extension FaceEmbedder {
   /// - Parameters:
   ///   - preprocessing: what is done to the pixels, for files that do not tell.
   ///   - threads: nil takes $INSIGHTFACE_THREADS, else the physical cores.
+  ///   - openVINO: where OpenVINO lies, which runs ONNX files that have no counterpart here; nil looks for it.
   /// - Throws: `FaceAnalysisError`.
   public static func load(
-    _ model: String, preprocessing: PreprocessingChoice? = nil, threads: Int? = nil
+    _ model: String, preprocessing: PreprocessingChoice? = nil, threads: Int? = nil, openVINO: String? = nil
   ) throws(FaceAnalysisError) -> FaceEmbedder {
     let file: ModelFile
     do throws(FormatError) {
       file = try ModelFile(
         reading: model, options: .init(preprocessing: preprocessing, readPyTorch: RecognitionNetwork.readPyTorch))
     } catch {
-      throw .file(error)
+      guard error.code == .unsupported else { throw .file(error) }
+      let network: OpenVINONetwork?
+      do throws(FormatError) {
+        network = try ONNXNetwork.unknown(
+          path: model, preprocessing: preprocessing, threads: threads, openVINO: openVINO)
+      } catch {
+        throw .file(error)
+      }
+      guard let network else { throw .file(error) }
+      do throws(GraphError) { return try FaceEmbedder(network) } catch { throw .network(error) }
     }
     do throws(GraphError) {
       return try FaceEmbedder(file.graph, threads: threads)

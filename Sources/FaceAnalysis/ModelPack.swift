@@ -113,26 +113,26 @@ extension ModelPack.Model {
   }
 
   /// The network at an input size; nil keeps the file's.
-  func graph(_ size: NetworkGraph.Extent? = nil) throws(FaceAnalysisError) -> NetworkGraph {
-    do throws(GraphError) {
-      return try NetworkGraph.importing(model, options: .init(inputSize: size)).graph
+  func network(
+    _ size: NetworkGraph.Extent? = nil, preprocessing: Preprocessing? = nil, openVINO: String?
+  ) throws(FaceAnalysisError) -> ONNXNetwork {
+    do throws(FormatError) {
+      return try ONNXNetwork.load(
+        path: path, model: model, inputSize: size, preprocessing: preprocessing, openVINO: openVINO)
     } catch {
-      throw .file(FormatError(.unsupported, error.description, path: path))
+      throw .file(error)
     }
   }
 
   /// The network with the preprocessing RGB, (x − 127.5) · scale, where it does not scale itself.
-  func graph(scale: Double) throws(FaceAnalysisError) -> NetworkGraph {
-    var graph = try graph()
-    guard let size = graph.imageSize else {
+  func network(scale: Double, openVINO: String?) throws(FaceAnalysisError) -> ONNXNetwork {
+    guard let size = model.imageSize else {
       throw .file(FormatError(.unsupported, "the network takes no images", path: path))
     }
-    if graph.preprocessing == nil {
-      graph.preprocessing = Preprocessing(
+    return try network(
+      preprocessing: Preprocessing(
         colourOrder: .rgb, height: size.height, width: size.width, mean: [127.5], scale: [scale],
-        isInsideGraph: scalesInside)
-    }
-    return graph
+        isInsideGraph: scalesInside), openVINO: openVINO)
   }
 }
 
@@ -160,7 +160,7 @@ extension FaceDetector {
   /// - Parameter inputSide: of the square that photos are fitted into, where the file leaves it open.
   /// - Throws: `FaceAnalysisError`, also where the network has operators that have no counterpart here.
   static func load(
-    _ model: ModelPack.Model, inputSide: Int = defaultInputSide
+    _ model: ModelPack.Model, inputSide: Int = defaultInputSide, openVINO: String? = nil
   ) throws(FaceAnalysisError) -> FaceDetector {
     let declared = model.model.graph.inputs.first?.imageSize
     let side: Int
@@ -184,11 +184,14 @@ extension FaceDetector {
           .unsupported, "\(model.model.graph.outputs.count) outputs are not those of an SCRFD detector",
           path: model.path))
     }
-    let graph = try model.graph(NetworkGraph.Extent(height: side, width: side))
-    do throws(GraphError) {
-      return FaceDetector(runner: try graph.makeRunner(), configuration: configuration)
-    } catch {
-      throw .network(error)
+    switch try model.network(NetworkGraph.Extent(height: side, width: side), openVINO: openVINO) {
+    case .openVINO(let network): return FaceDetector(runner: network, configuration: configuration)
+    case .graph(let graph):
+      do throws(GraphError) {
+        return FaceDetector(runner: try graph.makeRunner(), configuration: configuration)
+      } catch {
+        throw .network(error)
+      }
     }
   }
 }
@@ -196,28 +199,41 @@ extension FaceDetector {
 extension FaceAnalysis {
   /// Loads what a pack holds: detector, recognition network and landmarks, the latter two where they are there and wanted.
   ///
+  /// A file with operators that have no counterpart here runs through OpenVINO; `notes` say which and why.
+  ///
+  /// - Parameter openVINO: where OpenVINO lies; nil looks for it, as `OpenVINO.installed(at:)` does.
   /// - Throws: `FaceAnalysisError`.
   public static func load(
     pack: ModelPack, embeds: Bool = true, landmarks: Bool = true, inputSide: Int = FaceDetector.defaultInputSide,
-    detection: DetectionOptions = DetectionOptions()
+    detection: DetectionOptions = DetectionOptions(), openVINO: String? = nil
   ) throws(FaceAnalysisError) -> FaceAnalysis {
-    guard let detector = pack.detector else {
+    guard let model = pack.detector else {
       throw .file(
         FormatError(
           .notFound, "the folder holds no detector (det_*.onnx)", path: pack.folder,
           advice: "unpack the model pack again"))
     }
+    let detector = try FaceDetector.load(model, inputSide: inputSide, openVINO: openVINO)
     var embedder: FaceEmbedder?
-    if embeds, let recognizer = pack.recognizer {
-      let graph = try recognizer.graph(scale: 1 / 127.5)
-      do throws(GraphError) { embedder = try FaceEmbedder(graph) } catch { throw .network(error) }
+    var landmarkModel: LandmarkModel?
+    let recognizer = embeds ? try pack.recognizer?.network(scale: 1 / 127.5, openVINO: openVINO) : nil
+    let points = landmarks ? try pack.landmarks?.network(scale: 1 / 128, openVINO: openVINO) : nil
+    do throws(GraphError) {
+      switch recognizer {
+      case .graph(let graph): embedder = try FaceEmbedder(graph)
+      case .openVINO(let network): embedder = try FaceEmbedder(network)
+      case nil: break
+      }
+      switch points {
+      case .graph(let graph): landmarkModel = try LandmarkModel(graph)
+      case .openVINO(let network): landmarkModel = try LandmarkModel(network)
+      case nil: break
+      }
+    } catch {
+      throw .network(error)
     }
-    var analysis = FaceAnalysis(
-      detector: try FaceDetector.load(detector, inputSide: inputSide), embedder: embedder, detection: detection)
-    if landmarks, let model = pack.landmarks {
-      let graph = try model.graph(scale: 1 / 128)
-      do throws(GraphError) { analysis.landmarkModel = try LandmarkModel(graph) } catch { throw .network(error) }
-    }
+    var analysis = FaceAnalysis(detector: detector, embedder: embedder, detection: detection)
+    analysis.landmarkModel = landmarkModel
     return analysis
   }
 }

@@ -33,6 +33,8 @@ public struct FloatTensor: Sendable, Hashable {
 public protocol GraphRunner: Sendable {
   /// The names of the outputs, in the order in which `run(_:)` gives them.
   var outputNames: [String] { get }
+  /// What to know of how the network is run; nil where it is this project's own plan that runs it.
+  var note: String? { get }
 
   /// Runs a network of one input.
   ///
@@ -42,7 +44,41 @@ public protocol GraphRunner: Sendable {
   func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor]
 }
 
-extension InferencePlan: GraphRunner {
+extension GraphRunner {
+  /// Nothing.
+  public var note: String? { nil }
+}
+
+/// A runner that takes images as they are, and does to them what the network's preprocessing says.
+public protocol ImageRunner: GraphRunner {
+  /// Threads of one call.
+  var threads: Int { get }
+
+  /// Runs the network on images.
+  ///
+  /// - Parameters:
+  ///   - images: uint8 RGB [N, height, width, 3], image after image.
+  ///   - count: N.
+  /// - Returns: the network's outputs in order.
+  /// - Throws: `GraphError` where the bytes are not N images, or the network does not take them.
+  func run(
+    images: UnsafeRawBufferPointer, count: Int, height: Int, width: Int
+  ) throws(GraphError) -> [FloatTensor]
+}
+
+extension ImageRunner {
+  /// Runs the network on the images of an array.
+  ///
+  /// - Throws: as on a buffer.
+  public func run(images: [UInt8], count: Int, height: Int, width: Int) throws(GraphError) -> [FloatTensor] {
+    let result = images.withUnsafeBytes { bytes in
+      Result { () throws(GraphError) in try run(images: bytes, count: count, height: height, width: width) }
+    }
+    return try result.get()
+  }
+}
+
+extension InferencePlan: ImageRunner {
   /// The names of the network's outputs.
   public var outputNames: [String] { graph.outputNames }
 }

@@ -1,4 +1,5 @@
 import Arguments
+import FaceDetection
 import FaceRecognition
 import Formats
 import Inference
@@ -18,15 +19,19 @@ struct NetworkCommand: Command {
   private var output = ""
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
-    try b.option(&network, "--network", value: "NAME", help: "a network, as `insightface flops` lists them")
+    try b.option(&network, "--network", value: "NAME", help: "a network, as `insightface flops` lists them, or mnet")
     try b.option(&output, "--output", value: "PREFIX", required: true, help: "prefix of both files")
   }
 
   mutating func run() throws {
-    guard let network = RecognitionNetwork(rawValue: network) else {
+    var graph: NetworkGraph
+    if let known = RecognitionNetwork(rawValue: network) {
+      graph = try known.graph()
+    } else if let backbone = RetinaFaceNetwork.Backbone(rawValue: network) {
+      graph = try RetinaFaceNetwork(backbone: backbone).graph()
+    } else {
       throw UsageError("--network \(network): there is no such network")
     }
-    var graph = try network.graph()
     for (index, parameter) in try graph.parameters().enumerated() {
       var random = CounterRandom(1, UInt64(index))
       let values: [Float]

@@ -6,6 +6,7 @@ let tool = CommandLineTool(
   summary: "Times what runs without LibTorch from within, for scripts/bench.",
   commands: [
     .command(NetworkCommand.self), .command(EmbedCommand.self), .command(DecodeCommand.self),
-    .command(VerifyCommand.self), .command(SearchCommand.self),
+    .command(VerifyCommand.self), .command(SearchCommand.self), .command(RunCommand.self),
+    .command(PipelineCommand.self),
   ])
 exit(tool.main(Array(CommandLine.arguments.dropFirst())))

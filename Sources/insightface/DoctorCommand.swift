@@ -2,6 +2,7 @@ import Arguments
 import CKernels
 import Glibc
 import Imaging
+import Inference
 import Jobs
 
 /// `insightface doctor`: what is here, what is missing, and how to get it.
@@ -39,6 +40,11 @@ struct DoctorCommand: Command {
     line("libjpeg-turbo", ImageLibraries.jpegTurbo ?? "of unknown version")
     line("libpng", ImageLibraries.png)
     line("libwebp", ImageLibraries.webP ?? "absent: WebP is not read; install it (Debian: libwebp7)")
+    switch Result(catching: { () throws(GraphError) in try OpenVINO.installed() }) {
+    case .success(let found): line("OpenVINO", "\(found.version) (\(found.path))")
+    case .failure:
+      line("OpenVINO", "absent: it runs ONNX files with unknown operators; `scripts/bootstrap --openvino` brings it")
+    }
   }
 
   private func tellMachine() {

@@ -40,6 +40,7 @@ struct AnalysisArguments {
       analysis = FaceAnalysis(
         detector: analysis.detector, embedder: try FaceEmbedder.load(recognizer, preprocessing: preprocessing),
         detection: analysis.detection)
+      if let note = analysis.embedder?.note { warn("note: \(note)") }
     }
     guard analysis.embedder != nil else {
       throw UsageError(

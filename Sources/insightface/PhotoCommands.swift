@@ -81,8 +81,10 @@ struct DetectionArguments {
       throw UsageError("--scales and --pyramid are not for a pack's detector, which takes --det-size")
     }
     warn("note: \(ModelPack.licenseNote)")
-    return try FaceAnalysis.load(
+    let analysis = try FaceAnalysis.load(
       pack: ModelPack(pack), embeds: embeds, landmarks: landmarks, inputSide: inputSide, detection: given)
+    for note in analysis.notes { warn("note: \(note)") }
+    return analysis
   }
 }
 

@@ -100,6 +100,8 @@ struct VerifyCommand: Command {
         throw UsageError("--preprocessing: \(error.description)")
       }
     }
-    return try FaceEmbedder.load(model, preprocessing: preprocessing, threads: threads)
+    let embedder = try FaceEmbedder.load(model, preprocessing: preprocessing, threads: threads)
+    if let note = embedder.note { warn("note: \(note)") }
+    return embedder
   }
 }

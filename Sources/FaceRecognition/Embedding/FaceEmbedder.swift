@@ -28,9 +28,11 @@ public struct FaceEmbedder: Sendable {
   /// Tells recognition networks apart, whose embeddings do not compare: `NetworkGraph.fingerprint`.
   public let fingerprint: String
   /// Threads of one call.
-  public var threads: Int { plan.threads }
+  public var threads: Int { runner.threads }
+  /// That OpenVINO runs the network, and why; nil where this project's own plan does.
+  public var note: String? { runner.note }
 
-  private let plan: InferencePlan
+  private let runner: any ImageRunner
   /// Images that are mirrored and embedded at a time.
   private static let batchSize = 64
 
@@ -63,7 +65,37 @@ public struct FaceEmbedder: Sendable {
     self.height = height
     self.width = width
     fingerprint = graph.fingerprint
-    plan = try InferencePlan(graph, options: options)
+    runner = try InferencePlan(graph, options: options)
+  }
+
+  /// An embedder of a network that OpenVINO runs.
+  ///
+  /// - Throws: `GraphError` where the network is no embedder.
+  public init(_ network: OpenVINONetwork) throws(GraphError) {
+    let shape = network.inputShape
+    guard shape.count == 4, shape[1] ?? 3 == 3, let height = shape[2] ?? network.preprocessing?.height,
+      let width = shape[3] ?? network.preprocessing?.width
+    else {
+      throw GraphError(
+        .shape,
+        message: "a face network takes one batch of colour images of one size, this one "
+          + shape.map { $0.map(String.init) ?? "any" }.joined(separator: "×"))
+    }
+    self.height = height
+    self.width = width
+    fingerprint = network.fingerprint
+    runner = network
+    // Such files do not always tell the shapes of what they give.
+    let black = [UInt8](repeating: 0, count: 3 * height * width)
+    let output = try network.run(images: black, count: 1, height: height, width: width)[0]
+    guard output.shape.first == 1, let length = output.shape.max(), length == output.elements.count, length <= 1 << 20
+    else {
+      throw GraphError(.shape, message: "a face network gives one embedding a face, this one \(output.shape)")
+    }
+    if let told = network.preprocessing?.embeddingLength, told != length {
+      throw GraphError(.mismatch, message: "the embedding is said to have \(told) numbers, the network gives \(length)")
+    }
+    embeddingLength = length
   }
 
   /// An embedder of an MXNet checkpoint, its two files, or of a `.pt` file of arcface_torch.
@@ -149,7 +181,7 @@ public struct FaceEmbedder: Sendable {
     }
     if count == 0 { return [] }
     if !isMirrored {
-      return try plan.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width)[0]
+      return try runner.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width)[0]
         .elements
     }
     var result: [Float] = []
@@ -159,7 +191,7 @@ public struct FaceEmbedder: Sendable {
     while start < count {
       let end = min(start + Self.batchSize, count)
       mirror(UnsafeBufferPointer(rebasing: pixels[start * size..<end * size]), into: &mirrored)
-      result += try plan.run(images: mirrored, count: end - start, height: height, width: width)[0].elements
+      result += try runner.run(images: mirrored, count: end - start, height: height, width: width)[0].elements
       start = end
     }
     return result

@@ -34,10 +34,17 @@ public enum PreprocessingChoice: Sendable, Hashable {
   /// The preprocessing of a network, whose input and output give size and length.
   func preprocessing(of graph: NetworkGraph) throws(GraphError) -> Preprocessing {
     if case .exact(let preprocessing) = self { return preprocessing }
-    guard let size = graph.imageSize else {
+    return try preprocessing(size: graph.imageSize, embeddingLength: graph.embeddingLength())
+  }
+
+  /// The preprocessing of a network that takes images of a size.
+  func preprocessing(
+    size: NetworkGraph.Extent?, embeddingLength length: Int?
+  ) throws(GraphError) -> Preprocessing {
+    if case .exact(let preprocessing) = self { return preprocessing }
+    guard let size else {
       throw GraphError(.invalid, message: "the network does not take images, so it has no preprocessing of that kind")
     }
-    let length = try graph.embeddingLength()
     var preprocessing = Preprocessing.insideGraph(height: size.height, width: size.width, embeddingLength: length)
     if self == .arcFaceTorch {
       preprocessing.scale = [1 / 127.5]

@@ -14,23 +14,31 @@ extension NetworkGraph {
   }
 }
 
+/// Tells files of networks apart: 32 hexadecimal digits over the preprocessing and all bytes.
+func fingerprint(of bytes: UnsafeRawBufferPointer, preprocessing: Preprocessing?) -> String {
+  var hash = MixedHash()
+  hash.add(Array((preprocessing?.encoded ?? "").utf8))
+  hash.add(bytes)
+  return hash.text
+}
+
 /// Two lanes of multiply and fold, as in wyhash's inner loop.
 private struct MixedHash {
   private var lanes: (UInt64, UInt64) = (0x9E37_79B9_7F4A_7C15, 0xD1B5_4A32_D192_ED03)
 
   /// Adds bytes and their number.
-  mutating func add(_ bytes: [UInt8]) {
+  mutating func add(_ bytes: [UInt8]) { bytes.withUnsafeBytes { add($0) } }
+
+  mutating func add(_ raw: UnsafeRawBufferPointer) {
     var lanes = lanes
-    bytes.withUnsafeBytes { raw in
-      let whole = raw.count & ~7
-      for offset in stride(from: 0, to: whole, by: 8) {
-        Self.mix(&lanes, UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
-      }
-      var rest: UInt64 = 0
-      for byte in raw[whole...] { rest = rest << 8 | UInt64(byte) }
-      Self.mix(&lanes, rest)
+    let whole = raw.count & ~7
+    for offset in stride(from: 0, to: whole, by: 8) {
+      Self.mix(&lanes, UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
     }
-    Self.mix(&lanes, UInt64(bytes.count))
+    var rest: UInt64 = 0
+    for byte in raw[whole...] { rest = rest << 8 | UInt64(byte) }
+    Self.mix(&lanes, rest)
+    Self.mix(&lanes, UInt64(raw.count))
     self.lanes = lanes
   }
 

@@ -16,6 +16,8 @@ public struct GraphError: Error, Sendable, Hashable, CustomStringConvertible {
     case unknownName
     /// A tensor would be larger than this program allows.
     case tooLarge
+    /// A library that runs networks is not installed, or failed.
+    case library
   }
 
   /// The kind of problem.

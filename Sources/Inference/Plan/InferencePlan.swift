@@ -179,14 +179,6 @@ public struct InferencePlan: Sendable {
     return try run([inputs[0].name: shape], batch: count, [.bytes(base.assumingMemoryBound(to: UInt8.self))])
   }
 
-  /// As above, on an array.
-  public func run(images: [UInt8], count: Int, height: Int, width: Int) throws(GraphError) -> [Tensor] {
-    let result = images.withUnsafeBytes { bytes in
-      Result { () throws(GraphError) in try run(images: bytes, count: count, height: height, width: width) }
-    }
-    return try result.get()
-  }
-
   // MARK: Passes
 
   private func run(

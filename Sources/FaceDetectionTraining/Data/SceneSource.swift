@@ -20,8 +20,9 @@ public struct SceneSettings: Sendable, Equatable {
     self.seed = seed
   }
 
-  /// Scenes that training never sees: other people, other places. Boxes end at the edges of the image, as those of
-  /// WIDER FACE do and those that a detector gives.
+  /// Scenes that training never sees: other people, other places.
+  ///
+  /// Boxes end at the edges of the image, as those of WIDER FACE do and those that a detector gives.
   public func heldOut(_ count: Int) throws(ImageError) -> (images: [Image], truth: WiderGroundTruth) {
     let generator = FaceGenerator(seed: seed ^ 0x6865_6C64_6F75_74)
     var images: [Image] = []
@@ -54,14 +55,16 @@ extension BoundingBox {
 /// Synthetic scenes as training samples: every sample is a new scene, drawn by the key (seed, epoch, position).
 struct SceneSource: SampleSource {
   let layout: SampleLayout
-  let augmentation: DetectionAugmentation
+  let augmentation: any SampleAugmentation
   let count: Int
   let mirrors: Bool
   private let settings: SceneSettings
   private let generator: FaceGenerator
 
   /// - Parameter count: samples of an epoch.
-  init(_ settings: SceneSettings, imageSize: Int, augmentation: DetectionAugmentation, count: Int, mirrors: Bool) {
+  init(
+    _ settings: SceneSettings, imageSize: Int, augmentation: any SampleAugmentation, count: Int, mirrors: Bool
+  ) {
     self.settings = settings
     self.augmentation = augmentation
     self.count = count

@@ -141,6 +141,9 @@ private let trainingMissing: Comment = "insightface-train is not beside the test
     }
     #expect(try weights("a-0000.params") == weights("b-0000.params"))
     #expect(try weights("a-0000.params") == weights("c-0000.params"))
+    // Windows of the size of another tensor and reshapes stay what they are.
+    #expect(try weights("a-0000.params") == weights("d-0000.params"))
+    #expect(try weights("a-symbol.json") == weights("d-symbol.json"))
     #expect(try weights("a-symbol.json") == weights("c-symbol.json"))
     // Nothing is put before the network: it takes pixels as they are.
     let symbol = String(decoding: try scratch.bytes("a-symbol.json"), as: UTF8.self)

@@ -33,8 +33,9 @@ import Torch
     let faces = try faces(file)
     let loss = MultiBoxLoss(imageSize: 160)
     let count = 2 * loss.priors.boxes.count
+    let scores = zip(values(2 * count, seed: 1), values(2 * count, seed: 7)).map { $0 * $1 }
     let outputs = MultiBoxLoss.Outputs(
-      boxes: values(4 * count, seed: 0), scores: values(2 * count, seed: 1), landmarks: values(10 * count, seed: 2))
+      boxes: values(4 * count, seed: 0), scores: scores, landmarks: values(10 * count, seed: 2))
     return (loss, loss(outputs, faces), faces, file)
   }
 
@@ -120,14 +121,16 @@ import Torch
       sum = sum.map { $0 + product } ?? product
     }
     sum?.backward()
+    // The heads of a stride without faces have none.
+    #expect(golden.gradients.values.count { $0[0] > 0 } > 150)
     for (place, parameter) in parameters.enumerated() {
       let expected = try #require(golden.gradients[parameter.name])
       let own = try #require(parameter.tensor.grad).floats.map(Double.init)
       let norm = own.reduce(0) { $0 + $1 * $1 }.squareRoot()
       let product = zip(own, Self.values(own.count, seed: place)).reduce(0) { $0 + $1.0 * Double($1.1) }
-      #expect(abs(norm - expected[0]) < 1e-3 * expected[0], "\(parameter.name): \(norm), \(expected[0])")
+      #expect(abs(norm - expected[0]) <= 1e-3 * expected[0], "\(parameter.name): \(norm), \(expected[0])")
       #expect(
-        abs(product - expected[1]) < 1e-3 * expected[0] * Double(own.count).squareRoot(),
+        abs(product - expected[1]) <= 1e-3 * expected[0] * Double(own.count).squareRoot(),
         "\(parameter.name): \(product), \(expected[1])")
     }
   }

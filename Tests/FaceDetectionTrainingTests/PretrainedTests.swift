@@ -68,7 +68,7 @@ import Torch
     }
   }
 
-  @Test func resNetTrainsAndSaves() throws {
+  @Test(.enabled(if: Fixtures.isSlow, "set INSIGHTFACE_SLOW_TESTS=1")) func resNetTrainsAndSaves() throws {
     try Fixtures.withFolder { folder in
       var c = Fixtures.scenes("\(folder)/run", steps: 2)
       c.network = .resnet

@@ -9,6 +9,25 @@ extension RetinaFaceNetwork.Pyramid: ArgumentValue {}
 extension ReferenceNetwork: ArgumentValue {}
 extension OptimizerKind: ArgumentValue {}
 
+/// What a network is trained with where nobody says otherwise: sample_config.py of the reference, data/config.py of the
+/// port.
+private struct Defaults {
+  let batchSize: Int
+  let imageSize: Int
+  let learningRate: Double
+  let epochs: [Int]
+
+  init(_ network: DetectionNetwork) {
+    (batchSize, imageSize, learningRate, epochs) =
+      switch network {
+      case .mnet: (16, 640, 0.01, [55, 68, 80])
+      case .resnet, .resnet152: (8, 640, 0.001, [1, 2, 3, 4, 5, 55, 68, 80])
+      case .portMobile: (32, 640, 0.001, [190, 220, 250])
+      case .portResNet50: (24, 840, 0.001, [70, 90, 100])
+      }
+  }
+}
+
 /// `insightface detect train`: the reference's detection/retinaface/train.py under its flags.
 struct DetectTrainCommand: Command {
   static let name = "train"
@@ -18,6 +37,9 @@ struct DetectTrainCommand: Command {
     wider_face_train_bbx_gt.txt and WIDER_train/images/ (boxes alone), or `synth`: scenes with faces of people who do not
     exist, drawn as they are needed. Written are PREFIX-symbol.json, PREFIX-0000.params, and beside them the log, a row a
     step, TensorBoard's events and the state for --resume.
+
+    mobile0.25 and port-resnet50 are those of the widespread PyTorch port, with its priors, loss, augmentation and
+    schedule: its weights do not fit the others. Written are PREFIX.pth, which the port loads, and PREFIX.safetensors.
 
       insightface detect train --network mnet --prefix model/mnet --dataset data/retinaface
       insightface detect train --dataset synth --prefix model/synth --image-size 160 --per-batch-size 8 --optimizer adamw
@@ -36,29 +58,36 @@ struct DetectTrainCommand: Command {
   private var noFlip = false
   private var learningRate: Double?
   private var batchSize: Int?
+  private var optimizer: OptimizerKind?
   private var scenes = 4000
   private var sceneSize: Int?
   private var sceneFaces = 8
   private var cropScales: [Double] = []
   private var device: String?
+  private var imageSize: Int?
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     b.section("As in the reference")
-    try b.option(&c.network, "--network", value: "NAME", help: "mnet, resnet or resnet152")
+    try b.option(
+      &c.network, "--network", value: "NAME",
+      help: "mnet, resnet, resnet152, or of the PyTorch port mobile0.25, port-resnet50")
     try b.option(&c.prefix, "--prefix", value: "PREFIX", help: "path and begin of the names of what is written")
     try b.option(&dataset, "--dataset", value: "FOLDER|synth", help: "a folder, retinaface, widerface, or synth")
     try b.option(&datasetPath, "--dataset_path", "--dataset-path", value: "FOLDER", help: "the folder of the data set")
     try b.option(
       &c.pretrained, "--pretrained", value: "PREFIX[,EPOCH]",
-      help: "start from this checkpoint, of RetinaFace or of a backbone trained on ImageNet (default: from scratch)")
+      help: "start from this checkpoint, of RetinaFace or of a backbone trained on ImageNet; of the port a .pth "
+        + "(default: from scratch)")
     try b.option(
       &pretrainedEpoch, "--pretrained_epoch", "--pretrained-epoch", value: "N", help: "its number (default: 0)",
       expected: "0 or more", where: { $0 >= 0 })
-    try b.option(&learningRate, "--lr", value: "RATE", help: "at the start (default: 0.01, of resnet 0.001)")
+    try b.option(
+      &learningRate, "--lr", value: "RATE", help: "at the start (default: 0.01, of resnet and the port 0.001)")
     try b.option(
       &epochSteps, "--lr_step", "--lr-step", value: "EPOCHS", separator: ",",
       help:
-        "when the rate falls, in epochs (default: 55,68,80; of resnet 1,2,3,4,5,55,68,80); the run ends at the last",
+        "when the rate falls, in epochs (default: 55,68,80; of resnet 1,2,3,4,5,55,68,80; of the port 190,220,250 and "
+        + "70,90,100); the run ends at the last",
       expected: "numbers from 1 on", where: { $0 >= 1 && $0 <= 1_000_000 })
     try b.option(
       &c.endEpoch, "--end_epoch", "--end-epoch", value: "N", help: "end after so many epochs; 0: by the schedule",
@@ -69,8 +98,12 @@ struct DetectTrainCommand: Command {
       where: { $0 >= 1 })
     try b.flag(&noFlip, "--no_flip", "--no-flip", help: "do not mirror photos")
     b.section("Recipe, beyond the reference's flags")
-    try b.option(&batchSize, "--per-batch-size", value: "N", help: "images of a batch (default: 8, of mnet 16)")
-    try b.option(&c.imageSize, "--image-size", value: "S", help: "side of the training images, a multiple of 32")
+    try b.option(
+      &batchSize, "--per-batch-size", value: "N",
+      help: "images of a batch (default: 8, of mnet 16, of the port 32 and 24)")
+    try b.option(
+      &imageSize, "--image-size", value: "S",
+      help: "side of the training images, a multiple of 32, of the port of 8 (default: 640, of port-resnet50 840)")
     try b.option(
       &c.pyramid, "--pyramid", value: "NAME", help: "current as the reference's source, released as mnet.25")
     try b.option(&c.anchors, "--anchors", value: "NAME", help: "strides and anchors: net3, net3a, net4, net5 …")
@@ -85,7 +118,8 @@ struct DetectTrainCommand: Command {
       &warmup, "--warmup-steps", value: "STEPS", help: "grow the rate over so many steps (cosine and --lr-steps)",
       expected: "0 or more", where: { $0 >= 0 })
     try b.option(
-      &c.optimizer, "--optimizer", value: "NAME", help: "mxnet-sgd, sgd (as PyTorch's) or adamw")
+      &optimizer, "--optimizer", value: "NAME",
+      help: "mxnet-sgd, sgd (as PyTorch's) or adamw (default: mxnet-sgd, of the port sgd)")
     try b.option(&c.momentum, "--mom", value: "FACTOR", help: "momentum")
     try b.option(&c.clipNorm, "--clip-norm", value: "X", help: "largest norm of the gradient; 0: any")
     try b.option(
@@ -107,6 +141,10 @@ struct DetectTrainCommand: Command {
     try b.option(
       &c.evaluateEvery, "--eval-every", value: "STEPS", help: "judge every so many steps; 0: after each epoch",
       expected: "0 or more", where: { $0 >= 0 })
+    try b.option(
+      &c.probeBatches, "--loss-batches", value: "N",
+      help: "take the loss of so many batches of training crops, always the same ones, at the start and with each "
+        + "judgement", expected: "0 to 10000", where: { (0...10_000).contains($0) })
     b.section("Synthetic scenes (--dataset synth)")
     try b.option(&scenes, "--scenes", value: "N", help: "scenes of an epoch; all are new in each")
     try b.option(&sceneSize, "--scene-size", value: "S", help: "side of a scene (default: --image-size)")
@@ -137,7 +175,10 @@ struct DetectTrainCommand: Command {
   mutating func run() throws {
     c.device = try DeviceChoice.resolve(device)
     c.mirrors = !noFlip
-    c.batchSize = batchSize ?? (c.network == .mnet ? 16 : 8)
+    let defaults = Defaults(c.network)
+    c.batchSize = batchSize ?? defaults.batchSize
+    c.imageSize = imageSize ?? defaults.imageSize
+    c.optimizer = optimizer ?? (c.network.port == nil ? .mxnetSGD : .sgd)
     c.augmentation.isColourWide = colourMode.map { $0 == 2 } ?? (c.network != .mnet)
     let isSynthetic = dataset == "synth" && datasetPath == nil
     if isSynthetic {
@@ -162,7 +203,8 @@ struct DetectTrainCommand: Command {
 
   private func makeSchedule() throws -> DetectionSchedule {
     var made = DetectionSchedule()
-    made.base = learningRate ?? (c.network == .mnet ? 0.01 : 0.001)
+    let defaults = Defaults(c.network)
+    made.base = learningRate ?? defaults.learningRate
     if schedule == "cosine" {
       guard updateSteps.isEmpty, epochSteps.isEmpty else {
         throw DetectionTrainingError("--schedule cosine has no steps: leave out --lr-steps and --lr_step")
@@ -177,8 +219,7 @@ struct DetectTrainCommand: Command {
       guard warmup == 0 else {
         throw DetectionTrainingError("--warmup-steps goes with --schedule cosine or --lr-steps")
       }
-      let ownDefault = c.network == .mnet ? [55, 68, 80] : [1, 2, 3, 4, 5, 55, 68, 80]
-      made.shape = .epochs(epochSteps.isEmpty ? ownDefault : epochSteps)
+      made.shape = .epochs(epochSteps.isEmpty ? defaults.epochs : epochSteps)
     }
     return made
   }

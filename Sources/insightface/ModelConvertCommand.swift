@@ -1,4 +1,5 @@
 import Arguments
+import FaceDetection
 import FaceRecognition
 import Formats
 import Inference
@@ -17,6 +18,11 @@ private enum WrittenFormat: String, CaseIterable, ArgumentValue {
   }
 }
 
+extension NetworkGraph {
+  /// Whether this finds faces in images of any size.
+  var isDetector: Bool { isReferenceRetinaFace || isPyTorchRetinaFace }
+}
+
 /// `insightface model convert`: a model in another format.
 struct ModelConvertCommand: Command {
   static let name = "convert"
@@ -24,7 +30,8 @@ struct ModelConvertCommand: Command {
   static let discussion = """
     The format read is told by content, the format written by the ending of OUT (.onnx, .safetensors, .pt, .params or
     PREFIX,EPOCH) or by --to. Preprocessing goes along; MXNet models scale inside the network, so a scaling from outside
-    moves in. PyTorch files hold weights only: they are written for the networks of arcface_torch, which load them.
+    moves in, where it is one number for all channels. PyTorch files hold weights only: they are written for the networks
+    of arcface_torch and of RetinaFace's PyTorch port, which load them. ONNX files of detectors take images of any size.
 
       insightface model convert models/y1/model,0 y1.safetensors
       insightface model convert backbone.pt r50.onnx
@@ -50,13 +57,19 @@ struct ModelConvertCommand: Command {
     var model = try ModelFile(reading: input, options: try reading.options(requiresPreprocessing: true))
     if format == .pytorch {
       do throws(GraphError) {
-        model.graph = try RecognitionNetwork.pyTorchNetwork(of: model.graph)
+        model.graph =
+          model.graph.isPyTorchRetinaFace
+          ? try PyTorchRetinaFace.pyTorchNetwork(of: model.graph)
+          : try RecognitionNetwork.pyTorchNetwork(of: model.graph)
       } catch {
         throw FormatError(.unsupported, error.description, path: input)
       }
     }
-    let written = try model.write(to: output, as: format)
+    let written = try model.write(to: output, as: format, onnx: .init(opensSize: model.graph.isDetector))
     print("\(model.format.title) → \(format.title): \(written.joined(separator: ", "))")
+    if format == .mxnet, let fed = model.graph.preprocessing, !fed.isInsideGraph, fed.mean.count > 1 {
+      print("MXNet files do not tell how pixels are fed: say --preprocessing '\(fed.encoded)' when you read them")
+    }
     if !model.unusedWeights.isEmpty {
       print("left out, for the network does not use them: \(model.unusedWeights.joined(separator: ", "))")
     }

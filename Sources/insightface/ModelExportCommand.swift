@@ -26,6 +26,8 @@ struct ModelExportCommand: Command {
   private var license: String?
   private var seed: Int?
   private var check = true
+  private var isOpen = false
+  private var isFixed = false
   private var reading = ModelReading()
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
@@ -40,11 +42,14 @@ struct ModelExportCommand: Command {
     try b.option(
       &seed, "--random-weights", value: "SEED", help: "write the network named IN with weights drawn from this seed",
       expected: "a number from 0", where: { $0 >= 0 })
+    try b.flag(&isOpen, "--any-size", help: "take images of any height and width; detectors do unless --fixed-size")
+    try b.flag(&isFixed, "--fixed-size", help: "take images of one size only")
     try b.flag(&check, "--check", negatable: true, help: "run the file in ONNX Runtime, where it is installed")
     try reading.bind(&b)
   }
 
   mutating func run() throws {
+    guard !(isOpen && isFixed) else { throw UsageError("--any-size and --fixed-size exclude each other") }
     let model: ModelFile
     let source: String
     if let seed {
@@ -58,11 +63,13 @@ struct ModelExportCommand: Command {
       model = try ModelFile(reading: input, options: try reading.options(requiresPreprocessing: true))
       source = model.format.title
     }
-    let options = ONNXExportOptions(opset: opset, foldsBatchNorm: fold, isHalfPrecision: half, license: license)
+    let isOpen = isOpen || (model.graph.isDetector && !isFixed)
+    let options = ONNXExportOptions(
+      opset: opset, foldsBatchNorm: fold, isHalfPrecision: half, license: license, opensSize: isOpen)
     try model.write(to: output, as: .onnx, onnx: options)
     print("\(source) → ONNX, opset \(opset): \(output)")
     guard check else { return print("not checked: --no-check") }
-    switch try ONNXRuntimeCheck(graph: model.graph, path: output, isHalfPrecision: half).run() {
+    switch try ONNXRuntimeCheck(graph: model.graph, path: output, isHalfPrecision: half, isOpen: isOpen).run() {
     case .notChecked(let reason): print("not checked: \(reason)")
     case .agrees(let version, let difference):
       print("checked with ONNX Runtime \(version): largest difference \(difference) of the largest number")

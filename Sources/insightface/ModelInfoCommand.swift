@@ -1,4 +1,5 @@
 import Arguments
+import FaceDetection
 import FaceRecognition
 import Formats
 import Inference
@@ -30,7 +31,11 @@ struct ModelReading {
   /// The options that these words mean.
   func options(requiresPreprocessing: Bool) throws -> ModelFile.Options {
     var options = ModelFile.Options(requiresPreprocessing: requiresPreprocessing)
-    options.readPyTorch = RecognitionNetwork.readPyTorch
+    options.readPyTorch = { path throws(FormatError) in
+      try PyTorchRetinaFace.recognizes(path: path)
+        ? try PyTorchRetinaFace.load(path: path) : try RecognitionNetwork.readPyTorch(path)
+    }
+    options.describe = { RetinaFaceNetwork.preprocessing(of: $0) }
     if let preprocessing {
       do {
         options.preprocessing = try PreprocessingChoice(text: preprocessing)
@@ -55,7 +60,7 @@ struct ModelInfoCommand: Command {
   static let name = "info"
   static let summary = "Tell format, inputs, outputs, parameters, FLOPs and preprocessing of a model"
   static let discussion = """
-    MODEL is a file of any format (MXNet, ONNX, safetensors, PyTorch's .pt of arcface_torch's networks), told by its content, or MXNet's PREFIX or PREFIX,EPOCH, or a
+    MODEL is a file of any format (MXNet, ONNX, safetensors, PyTorch's .pt of arcface_torch's networks and .pth of RetinaFace's port), told by its content, or MXNet's PREFIX or PREFIX,EPOCH, or a
     folder that holds one MXNet model. FLOPs are those of one image, counted as the reference does: convolutions and fully
     connected layers.
 

@@ -14,6 +14,8 @@ struct ONNXRuntimeCheck {
   let graph: NetworkGraph
   let path: String
   let isHalfPrecision: Bool
+  /// Whether the file takes images of any size; then another size is tried too.
+  var isOpen = false
 
   /// Reads float32 inputs from a file, one input after another, prints the version and then every output's numbers.
   private static let script = """
@@ -44,7 +46,15 @@ struct ONNXRuntimeCheck {
     guard probe.status == 0 else {
       return .notChecked("\(python) has no onnxruntime; $INSIGHTFACE_ONNXRUNTIME_PYTHON may name one that has")
     }
-    let inputs = try drawnInputs()
+    let first = try run(python, try drawnInputs())
+    guard isOpen, case .agrees(let version, let difference) = first else { return first }
+    // Odd sizes cut the enlarged maps of a pyramid.
+    let second = try run(python, try drawnInputs(size: .init(height: 237, width: 301)))
+    guard case .agrees(_, let other) = second else { return second }
+    return .agrees(version: version, difference: max(difference, other))
+  }
+
+  private func run(_ python: String, _ inputs: [(name: String, tensor: InferencePlan.Tensor)]) throws -> Result {
     let folder = try Self.temporaryFolder()
     let (given, made) = (folder + "/inputs", folder + "/outputs")
     defer {
@@ -93,14 +103,15 @@ struct ONNXRuntimeCheck {
   }
 
   /// Drawn pixels, the same in every run, put through the preprocessing that the network expects.
-  private func drawnInputs() throws -> [(name: String, tensor: InferencePlan.Tensor)] {
+  private func drawnInputs(size: NetworkGraph.Extent? = nil) throws -> [(name: String, tensor: InferencePlan.Tensor)] {
     var state: UInt64 = 0x2545_f491_4f6c_dd1d
     func pixel() -> Double {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
       return Double(state >> 56)
     }
     return try graph.inputs.map { input in
-      guard let sizes = input.shape.sizes(batch: 1) else { throw GraphError(.tooLarge, message: "too large a shape") }
+      guard var sizes = input.shape.sizes(batch: 1) else { throw GraphError(.tooLarge, message: "too large a shape") }
+      if let size, sizes.count == 4 { sizes[2...] = [size.height, size.width] }
       let count = sizes.reduce(1, *)
       let plane = sizes.count == 4 ? sizes[2] * sizes[3] : count
       let channels = sizes.count == 4 ? sizes[1] : 1

@@ -20,6 +20,8 @@ enum Fixtures {
       ?? root.appendingPathComponent("../shared/data").standardized.path
   }
 
+  static let isSlow = ProcessInfo.processInfo.environment["INSIGHTFACE_SLOW_TESTS"] == "1"
+
   static func hasData(_ name: String) -> Bool { FileManager.default.fileExists(atPath: dataFolder + "/" + name) }
 
   static func golden(_ name: String) throws -> Safetensors {

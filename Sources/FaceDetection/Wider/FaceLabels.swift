@@ -28,6 +28,13 @@ public struct LabelledFace: Sendable, Equatable {
     self.isInvalid = isInvalid
   }
 
+  /// Whether all landmarks lie within ten times the face's size of its middle: others are slips of whoever wrote them.
+  var holdsLandmarks: Bool {
+    let reach = 10 * max(box.width, box.height)
+    let (x, y) = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
+    return (landmarks ?? []).allSatisfy { abs($0.point.x - x) <= reach && abs($0.point.y - y) <= reach }
+  }
+
   /// The face with its box cut at the right and bottom of its image; nil where nothing is left: the reference's reading.
   public func clipped(width: Int, height: Int) -> LabelledFace? {
     var face = self
@@ -68,7 +75,7 @@ public struct FaceLabels: Sendable, Equatable {
 
   /// The images in the order of the file.
   public var images: [Image]
-  /// The faces that were left out, boxes without area for example.
+  /// What was left out: faces whose box has no area, landmarks far away from their face.
   public var skipped: [Skip]
 
   /// Labels of their parts.
@@ -84,7 +91,7 @@ public struct FaceLabels: Sendable, Equatable {
   ///
   /// A flag of 0 is a visible landmark, a greater one a hidden one; x = y = −1 is none. A line may end after the box, and what stands behind the blur is not
   /// looked at.
-  /// Faces whose box has no area are left out and listed.
+  /// Faces whose box has no area are left out and listed, and so are landmarks more than ten sizes away from their face.
   ///
   /// - Throws: `FormatError` with path and line: `.corrupt`, and what opening a file throws.
   public static func readRetinaFace(path: String) throws(FormatError) -> FaceLabels {
@@ -118,6 +125,11 @@ public struct FaceLabels: Sendable, Equatable {
         let points = (0..<5).map { Array(values[4 + 3 * $0..<7 + 3 * $0]) }
         if points.allSatisfy({ $0[0] != -1 || $0[1] != -1 }) {
           face.landmarks = points.map { .init(point: Point($0[0], $0[1]), isVisible: $0[2] == 0) }
+          if !face.holdsLandmarks {
+            face.landmarks = nil
+            let image = labels.images[labels.images.count - 1].path
+            labels.skipped.append(Skip(line: index + 1, image: image, reason: "landmarks far away from their face"))
+          }
         }
         face.blur = values[19] < 0 ? 0.3 : values[19]
       }

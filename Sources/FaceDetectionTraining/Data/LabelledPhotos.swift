@@ -48,7 +48,7 @@ public struct LabelledPhotos: Sendable {
 /// Labelled photos as training samples; with mirroring each photo stands there twice, as in the reference.
 struct PhotoSource: SampleSource {
   let layout: SampleLayout
-  let augmentation: DetectionAugmentation
+  let augmentation: any SampleAugmentation
   let mirrors: Bool
   private let photos: LabelledPhotos
   private let images: [FaceLabels.Image]
@@ -60,7 +60,7 @@ struct PhotoSource: SampleSource {
   ///
   /// - Throws: `FormatError` `.mismatch` where none has, `.corrupt` where one has more than 8192.
   init(
-    _ photos: LabelledPhotos, imageSize: Int, augmentation: DetectionAugmentation, mirrors: Bool
+    _ photos: LabelledPhotos, imageSize: Int, augmentation: any SampleAugmentation, mirrors: Bool
   ) throws(FormatError) {
     self.photos = photos
     self.augmentation = augmentation

@@ -55,14 +55,16 @@ extension BoundingBox {
 /// Synthetic scenes as training samples: every sample is a new scene, drawn by the key (seed, epoch, position).
 struct SceneSource: SampleSource {
   let layout: SampleLayout
-  let augmentation: DetectionAugmentation
+  let augmentation: any SampleAugmentation
   let count: Int
   let mirrors: Bool
   private let settings: SceneSettings
   private let generator: FaceGenerator
 
   /// - Parameter count: samples of an epoch.
-  init(_ settings: SceneSettings, imageSize: Int, augmentation: DetectionAugmentation, count: Int, mirrors: Bool) {
+  init(
+    _ settings: SceneSettings, imageSize: Int, augmentation: any SampleAugmentation, count: Int, mirrors: Bool
+  ) {
     self.settings = settings
     self.augmentation = augmentation
     self.count = count

@@ -23,8 +23,10 @@ public struct TrainingFace: Sendable, Equatable {
   }
 
   /// The face in the mirrored image: eyes and corners of the mouth change places.
-  func mirrored(width: Int) -> TrainingFace {
-    let last = Float(width) - 1
+  func mirrored(width: Int) -> TrainingFace { mirrored(about: Float(width) - 1) }
+
+  /// The face with x turned into `last` − x.
+  func mirrored(about last: Float) -> TrainingFace {
     var face = self
     face.box = SIMD4(last - box[2], box[1], last - box[0], box[3])
     if let points = landmarks {

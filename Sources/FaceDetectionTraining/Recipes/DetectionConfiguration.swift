@@ -10,13 +10,26 @@ public enum DetectionNetwork: String, Sendable, CaseIterable {
   case resnet
   /// ResNet v2 of 152 layers.
   case resnet152
+  /// The PyTorch port's network on MobileNet v1 with a quarter of its channels.
+  case portMobile = "mobile0.25"
+  /// The PyTorch port's network on ResNet-50.
+  case portResNet50 = "port-resnet50"
+
+  /// The port's network; nil for those of the reference.
+  public var port: PyTorchRetinaFace? {
+    switch self {
+    case .portMobile: PyTorchRetinaFace(backbone: .mobileNet025)
+    case .portResNet50: PyTorchRetinaFace(backbone: .resNet50)
+    case .mnet, .resnet, .resnet152: nil
+    }
+  }
 
   /// The network with these heads.
   func network(_ pyramid: RetinaFaceNetwork.Pyramid, _ anchors: ReferenceNetwork) -> RetinaFaceNetwork {
     let backbone: RetinaFaceNetwork.Backbone =
       switch self {
-      case .mnet: .mobileNet025
-      case .resnet: .resNet50
+      case .mnet, .portMobile: .mobileNet025
+      case .resnet, .portResNet50: .resNet50
       case .resnet152: .resNet152
       }
     let levels = anchors.levels
@@ -49,9 +62,11 @@ public struct DetectionConfiguration: Sendable {
   public var validation: String?
   /// Held-out scenes to judge the network on.
   public var heldOutScenes = 100
+  /// Batches of training crops, always the same ones, whose loss is taken at the start and with each judgement; 0: none.
+  public var probeBatches = 0
   /// Steps between two judgements; 0: at the end of each epoch.
   public var evaluateEvery = 0
-  /// S, a multiple of the largest stride.
+  /// S, a multiple of the largest stride; of the port's networks a multiple of 8.
   public var imageSize = 640
   /// Images of a batch.
   public var batchSize = 8
@@ -99,14 +114,32 @@ public struct DetectionConfiguration: Sendable {
   /// The defaults for these data.
   public init(data: DetectionData) { self.data = data }
 
+  /// What a trained network's outputs mean.
+  var detector: DetectorConfiguration { network.port == nil ? .reference(anchors) : .pyTorch }
+
+  /// The loss.
+  var objective: any DetectionObjective {
+    guard network.port == nil else { return MultiBoxLoss(imageSize: imageSize) }
+    return MultiTaskLoss(
+      anchors: anchors.levels, imageSize: imageSize, landmarkWeight: landmarkFactor, anchorsPerImage: anchorsPerImage)
+  }
+
+  /// What happens to images on their way in, and whether photos stand in the data twice, the second time mirrored.
+  var preparation: (augmentation: any SampleAugmentation, doubles: Bool) {
+    guard network.port != nil else { return (augmentation, mirrors) }
+    let port = PortAugmentation(
+      cropScales: augmentation.cropScales, distortsColours: augmentation.colourStrength > 0, mirrors: mirrors)
+    return (port, false)
+  }
+
   /// What the landmark loss is weighted with.
   var landmarkFactor: Double { landmarkWeight ?? (network == .mnet ? 2.5 : 2) }
 
   /// Checks numbers that come from flags.
   func validate() throws(DetectionTrainingError) {
     let stride = anchors.levels.map(\.stride).max() ?? 32
-    let multiple = max(32, stride)
-    guard imageSize >= multiple, imageSize <= 4096, imageSize % multiple == 0 else {
+    let multiple = network.port == nil ? max(32, stride) : 8
+    guard imageSize >= max(32, multiple), imageSize <= 4096, imageSize % multiple == 0 else {
       throw DetectionTrainingError("--image-size \(imageSize): expected a multiple of \(multiple) up to 4096")
     }
     guard batchSize >= 1, batchSize <= 4096 else {

@@ -15,17 +15,17 @@ struct DetectionJudge {
   private let configuration: DetectorConfiguration
 
   /// Judges on labelled photos, each at its own size.
-  init(_ photos: LabelledPhotos, _ anchors: ReferenceNetwork) {
+  init(_ photos: LabelledPhotos, _ configuration: DetectorConfiguration) {
     images = .photos(photos)
     truth = WiderGroundTruth(labels: photos.labels)
-    configuration = .reference(anchors)
+    self.configuration = configuration
   }
 
   /// Judges on scenes.
-  init(_ scenes: (images: [Image], truth: WiderGroundTruth), _ anchors: ReferenceNetwork) {
+  init(_ scenes: (images: [Image], truth: WiderGroundTruth), _ configuration: DetectorConfiguration) {
     images = .scenes(scenes.images)
     truth = scenes.truth
-    configuration = .reference(anchors)
+    self.configuration = configuration
   }
 
   /// Images to judge on.

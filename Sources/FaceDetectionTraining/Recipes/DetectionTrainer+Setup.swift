@@ -18,12 +18,13 @@ extension DetectionTrainer {
   static func data(
     _ c: DetectionConfiguration, _ log: RunLog
   ) throws -> (source: any SampleSource, layout: SampleLayout) {
+    let (augmentation, doubles) = c.preparation
     switch c.data {
     case .folder(let folder):
       let photos = try LabelledPhotos(folder: folder)
       for skip in photos.labels.skipped.prefix(20) { log.note("warning: \(photos.labelPath): left out: \(skip)") }
       if photos.labels.skipped.count > 20 { log.note("warning: \(photos.labels.skipped.count) faces left out in all") }
-      let source = try PhotoSource(photos, imageSize: c.imageSize, augmentation: c.augmentation, mirrors: c.mirrors)
+      let source = try PhotoSource(photos, imageSize: c.imageSize, augmentation: augmentation, mirrors: doubles)
       log.out("roidb size \(source.photoCount)")
       let faces = photos.labels.images.flatMap(\.faces)
       log.out("faces \(faces.count) with landmarks \(faces.filter { $0.landmarks != nil }.count)")
@@ -31,20 +32,21 @@ extension DetectionTrainer {
     case .scenes(let settings, let count):
       log.out("synthetic scenes of \(settings.size) pixels, \(count) an epoch")
       let source = SceneSource(
-        settings, imageSize: c.imageSize, augmentation: c.augmentation, count: count, mirrors: c.mirrors)
+        settings, imageSize: c.imageSize, augmentation: augmentation, count: count, mirrors: doubles)
       return (source, source.layout)
     }
   }
 
   /// What the network is judged on.
   static func judge(_ c: DetectionConfiguration, _ log: RunLog) throws -> DetectionJudge? {
-    if let folder = c.validation { return DetectionJudge(try LabelledPhotos(folder: folder, split: "val"), c.anchors) }
+    if let folder = c.validation { return DetectionJudge(try LabelledPhotos(folder: folder, split: "val"), c.detector) }
     guard case .scenes(let settings, _) = c.data, c.heldOutScenes > 0 else { return nil }
-    return DetectionJudge(try settings.heldOut(c.heldOutScenes), c.anchors)
+    return DetectionJudge(try settings.heldOut(c.heldOutScenes), c.detector)
   }
 
   /// The network with its first weights.
   static func model(_ c: DetectionConfiguration, startsFresh: Bool, _ log: RunLog) throws -> DetectorNetwork {
+    if let port = c.network.port { return try portModel(port, c, startsFresh: startsFresh, log) }
     let checkpoint = try c.pretrained.map { (text) throws(FormatError) in
       try PretrainedCheckpoint(text, size: c.imageSize)
     }
@@ -62,7 +64,7 @@ extension DetectionTrainer {
       }
       if startsFresh {
         let kind = checkpoint.graph == nil ? "a backbone" : "RetinaFace"
-        log.note("note: \(checkpoint.path), \(kind): \(loaded) tensors loaded, \(missing.count) start anew")
+        log.note(report(checkpoint.path, kind, loaded, missing, of: checkpoint.weights.count))
       }
       // The reference holds the first layers of mnet where they were (`LAYER_FIX`).
       if c.network == .mnet {
@@ -72,6 +74,41 @@ extension DetectionTrainer {
       }
     }
     return model
+  }
+
+  /// The port's network with its first weights.
+  private static func portModel(
+    _ port: PyTorchRetinaFace, _ c: DetectionConfiguration, startsFresh: Bool, _ log: RunLog
+  ) throws -> DetectorNetwork {
+    let model = try DetectorNetwork(port: port.graph(height: c.imageSize, width: c.imageSize))
+    model.initializeAsPyTorch(Generator(seed: c.seed))
+    guard let path = c.pretrained else { return model }
+    let file = try PyTorchFile(path: path)
+    let names = Set(file.tensors.map(\.name))
+    let isWhole = names.contains { $0.hasPrefix("body.") }
+    var weights: [String: StoredTensor] = [:]
+    // A backbone by itself has the names that stand behind `body.` in the detector.
+    for name in names { weights[isWhole ? name : "body.\(name)"] = try file.tensor(named: name) }
+    let (loaded, missing) = model.load(weights)
+    guard loaded > 0, !isWhole || missing.isEmpty else {
+      throw DetectionTrainingError(
+        "\(path) does not fit the network: \(loaded) tensors fit, missing are "
+          + missing.prefix(8).joined(separator: ", ") + ". Choose the --network that it was made for")
+    }
+    if startsFresh {
+      let kind = isWhole ? "RetinaFace of the PyTorch port" : "a backbone"
+      log.note(report(path, kind, loaded, missing, of: weights.count { !$0.key.hasSuffix(".num_batches_tracked") }))
+    }
+    return model
+  }
+
+  /// What of a network came out of a file, and what did not.
+  private static func report(
+    _ path: String, _ kind: String, _ loaded: Int, _ missing: [String], of count: Int
+  ) -> String {
+    let names = missing.prefix(4).joined(separator: ", ") + (missing.count > 4 ? " …" : "")
+    return "note: \(path), \(kind): \(loaded) tensors loaded, \(missing.count) start anew"
+      + (missing.isEmpty ? "" : " (\(names))") + (count > loaded ? "; \(count - loaded) of the file are not used" : "")
   }
 
   /// What must agree between a state and the run that takes it up.

@@ -28,7 +28,7 @@ public enum DetectionOutcome: Sendable, Equatable {
 /// Trains RetinaFace: the reference's detection/retinaface/train.py, with a resume that loses nothing.
 ///
 /// Everything but the loader's threads happens on the calling thread. Beside `PREFIX-symbol.json` and `PREFIX-0000.params`,
-/// which are written at the end of each epoch and of the run, there are `PREFIX-train.log`, `PREFIX-history.csv`,
+/// or of the PyTorch port's networks `PREFIX.pth` and `PREFIX.safetensors`, which are written at the end of each epoch and of the run, there are `PREFIX-train.log`, `PREFIX-history.csv`,
 /// `PREFIX-state.safetensors` and the TensorBoard events in `PREFIX-events/`.
 public final class DetectionTrainer {
   private let configuration: DetectionConfiguration
@@ -39,6 +39,7 @@ public final class DetectionTrainer {
   private let update: DetectionUpdate
   private let loader: BatchLoader
   private let judge: DetectionJudge?
+  private let probe: DetectionProbe?
   private let events: EventWriter
   private let history: RunHistory
   private let rate: @Sendable (Int) -> Double
@@ -82,10 +83,8 @@ public final class DetectionTrainer {
 
     model = try Self.model(c, startsFresh: state == nil, log)
     model.network.move(to: c.device)
-    let loss = MultiTaskLoss(
-      anchors: c.anchors.levels, imageSize: c.imageSize, landmarkWeight: c.landmarkFactor,
-      anchorsPerImage: c.anchorsPerImage)
-    update = DetectionUpdate(model, loss, data.layout, c)
+    update = DetectionUpdate(model, c.objective, data.layout, c)
+    probe = DetectionProbe(data.source, c)
 
     let perEpoch = data.source.count / c.batchSize
     let ends = [c.maxSteps, c.endEpoch.multipliedReportingOverflow(by: perEpoch).partialValue].filter { $0 > 0 }
@@ -142,6 +141,7 @@ public final class DetectionTrainer {
     if limit > 0, step >= limit {
       log.note("note: \(step) steps are done of \(limit): nothing to do; a larger --max-steps goes on")
     }
+    if step == 0 { try takeProbe() }
     let (began, firstStep) = (seconds(), step)
     while limit == 0 || step < limit {
       if let signal = StopSignal.pending {
@@ -221,6 +221,7 @@ public final class DetectionTrainer {
 
   private func evaluate() throws {
     evaluatedStep = step
+    if step > 0 { try takeProbe() }
     guard let judge else { return }
     progress.clear()
     let begin = seconds()
@@ -235,7 +236,27 @@ public final class DetectionTrainer {
     speedometer.skip(seconds: seconds() - begin)
   }
 
+  /// The loss of crops that are the same every time, without which steps on ever new crops can hardly be compared.
+  private func takeProbe() throws {
+    guard let probe else { return }
+    progress.clear()
+    let begin = seconds()
+    let parts = try Torch.catching { try probe(update) }
+    log.out(
+      "[\(step)]loss: \(fixed(parts.total, 6)) class=\(fixed(parts.classes, 6)) box=\(fixed(parts.boxes, 6)) "
+        + "landmark=\(fixed(parts.landmarks, 6)) (\(probe.count) fixed crops)")
+    try events.addScalar("evaluation/loss", Float(parts.total), step: Int64(step))
+    speedometer.skip(seconds: seconds() - begin)
+  }
+
   private func saveCheckpoint() throws {
+    if configuration.network.port != nil {
+      let file = ModelFile(graph: try model.filled(), format: .pytorch)
+      try file.write(to: "\(configuration.prefix).safetensors", as: .safetensors)
+      try file.write(to: "\(configuration.prefix).pth", as: .pytorch)
+      log.info("Saved checkpoint to \(configuration.prefix).pth")
+      return
+    }
     let written = try ModelFile(graph: model.filled(), format: .mxnet).write(
       to: "\(configuration.prefix),0", as: .mxnet)
     log.info("Saved checkpoint to \(written.last ?? configuration.prefix)")

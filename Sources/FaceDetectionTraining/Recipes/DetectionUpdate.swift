@@ -12,13 +12,13 @@ final class DetectionUpdate {
   }
 
   private let model: DetectorNetwork
-  private let loss: MultiTaskLoss
+  private let loss: any DetectionObjective
   private let layout: SampleLayout
   private let clipNorm: Double
   private let device: Device
   let optimizer: any Optimizer
 
-  init(_ model: DetectorNetwork, _ loss: MultiTaskLoss, _ layout: SampleLayout, _ c: DetectionConfiguration) {
+  init(_ model: DetectorNetwork, _ loss: any DetectionObjective, _ layout: SampleLayout, _ c: DetectionConfiguration) {
     self.model = model
     self.loss = loss
     self.layout = layout
@@ -37,6 +37,37 @@ final class DetectionUpdate {
   ///
   /// - Throws: `DetectionTrainingError` before any weight is touched where loss or gradient is not finite.
   func callAsFunction(_ batch: LoadedBatch, learningRate: Double) throws -> Result {
+    let (outputs, parts, gradients) = try forward(batch)
+    guard parts.total.isFinite else { throw DetectionTrainingError("the loss became \(parts.total)") }
+    // Σ output · gradient has the gradients wanted, and one way back serves all heads.
+    var sum: Tensor?
+    for (output, values) in zip(outputs, gradients) {
+      let product = (output * Tensor(values, shape: output.shape).to(nil, device)).sum()
+      sum = sum.map { $0 + product } ?? product
+    }
+    sum?.backward()
+    let slopes = model.network.parameters.map(\.tensor.grad)
+    let norm = totalNorm(slopes)
+    guard norm.isFinite else {
+      model.network.clearGradients()
+      throw DetectionTrainingError("the gradient became \(norm)")
+    }
+    let clip = clipNorm > 0 ? min(1, clipNorm / (norm + 1e-6)) : 1
+    optimizer.step(gradients: slopes, learningRate: learningRate, rescale: clip)
+    model.network.clearGradients()
+    return Result(parts: parts, gradientNorm: norm)
+  }
+
+  /// The loss of N samples as the network stands, with its running statistics; nothing changes.
+  func loss(of batch: LoadedBatch) throws -> MultiTaskLoss.Parts {
+    model.network.setTraining(false)
+    defer { model.network.setTraining(true) }
+    return try withoutGrad { try forward(batch).parts }
+  }
+
+  private func forward(
+    _ batch: LoadedBatch
+  ) throws -> (outputs: [Tensor], parts: MultiTaskLoss.Parts, gradients: [[Float]]) {
     let count = batch.labels.count
     let bytes = UnsafeRawBufferPointer(batch.pixels.bytes)
     let samples = (0..<count).map { index in
@@ -44,31 +75,12 @@ final class DetectionUpdate {
         UnsafeRawBufferPointer(rebasing: bytes[index * layout.sampleSize..<(index + 1) * layout.sampleSize]))
     }
     let outputs = model.network.outputs(of: images(bytes, samples.map(\.colours)))
-    let heads = try self.heads(outputs, count)
-    let result = loss(heads, samples.map(\.faces))
-    guard result.parts.total.isFinite else {
-      throw DetectionTrainingError("the loss became \(result.parts.total)")
+    let expected = loss.shapes(count)
+    guard outputs.map(\.shape) == expected else {
+      throw DetectionTrainingError("the network gives \(outputs.map(\.shape)) where \(expected) was expected")
     }
-    // Σ output · gradient has the gradients wanted, and one way back serves all heads.
-    var sum: Tensor?
-    for (index, gradient) in result.gradients.enumerated() {
-      for (place, values) in [gradient.scores, gradient.boxes, gradient.landmarks].enumerated() {
-        let output = outputs[3 * index + place]
-        let product = (output * Tensor(values, shape: output.shape).to(nil, device)).sum()
-        sum = sum.map { $0 + product } ?? product
-      }
-    }
-    sum?.backward()
-    let gradients = model.network.parameters.map(\.tensor.grad)
-    let norm = totalNorm(gradients)
-    guard norm.isFinite else {
-      model.network.clearGradients()
-      throw DetectionTrainingError("the gradient became \(norm)")
-    }
-    let clip = clipNorm > 0 ? min(1, clipNorm / (norm + 1e-6)) : 1
-    optimizer.step(gradients: gradients, learningRate: learningRate, rescale: clip)
-    model.network.clearGradients()
-    return Result(parts: result.parts, gradientNorm: norm)
+    let (parts, gradients) = loss.evaluate(outputs.map { $0.detached().floats }, samples.map(\.faces))
+    return (outputs, parts, gradients)
   }
 
   /// [N, 3, S, S] float32, colours changed.
@@ -89,21 +101,5 @@ final class DetectionUpdate {
         + Tensor(offsets, shape: [count, 1, 3]).to(nil, device)
     }
     return pixels.reshaped([count, size, size, 3]).permuted([0, 3, 1, 2])
-  }
-
-  private func heads(_ outputs: [Tensor], _ count: Int) throws -> [MultiTaskLoss.Head] {
-    try model.anchors.enumerated().map { index, level in
-      let side = (layout.imageSize + level.stride - 1) / level.stride
-      let values = try [2, 4, 10].enumerated().map { place, width in
-        let output = outputs[3 * index + place]
-        let expected = [count, width * level.boxes.count, side, side]
-        guard output.shape == expected else {
-          throw DetectionTrainingError(
-            "stride \(level.stride): the network gives \(output.shape) where \(expected) was expected")
-        }
-        return output.detached().floats
-      }
-      return MultiTaskLoss.Head(scores: values[0], boxes: values[1], landmarks: values[2])
-    }
   }
 }

@@ -59,6 +59,21 @@ struct DetectorNetwork {
     network = try TrainableNetwork(training)
   }
 
+  /// A network of the PyTorch port: box deltas, scores behind a softmax, landmark deltas.
+  ///
+  /// - Throws: `GraphError.unsupported` for another network.
+  init(port graph: NetworkGraph) throws(GraphError) {
+    self.graph = graph
+    anchors = []
+    guard graph.outputs.count == 3, case .softmax = graph.nodes[graph.outputs[1].node].operation else {
+      throw GraphError(.unsupported, message: "the network's outputs are not those of the PyTorch port")
+    }
+    var outputs = graph.outputs
+    outputs[1] = graph.nodes[graph.outputs[1].node].inputs[0]
+    network = try TrainableNetwork(
+      NetworkGraph(nodes: graph.nodes, outputs: outputs, preprocessing: graph.preprocessing))
+  }
+
   /// The network with today's weights, for saving and running.
   func filled() throws(FormatError) -> NetworkGraph {
     var filled = graph
@@ -75,6 +90,20 @@ struct DetectorNetwork {
         let bound = (3 / (Double(shape[0] + shape[1]) / 2 * window)).squareRoot()
         let values = Tensor.empty(shape)
         parameter.tensor.copy(from: values.fillUniform(-bound, bound, generator))
+      }
+    }
+  }
+
+  /// What PyTorch's convolutions start from: weights and biases U(±1 / √(I / groups · kH · kW)).
+  func initializeAsPyTorch(_ generator: Generator) {
+    var bounds: [String: Double] = [:]
+    withoutGrad {
+      for parameter in network.parameters {
+        let (shape, name) = (parameter.tensor.shape, parameter.name)
+        let module = String(name.prefix(upTo: name.lastIndex(of: ".") ?? name.startIndex))
+        if shape.count == 4 { bounds[module] = 1 / Double(shape.dropFirst().reduce(1, *)).squareRoot() }
+        guard let bound = bounds[module] else { continue }
+        parameter.tensor.copy(from: Tensor.empty(shape).fillUniform(-bound, bound, generator))
       }
     }
   }

@@ -13,6 +13,8 @@ public struct ModelFile: Sendable {
     public var requiresPreprocessing: Bool
     /// Height and width of the images, for ONNX files that leave them open.
     public var inputSize: NetworkGraph.Extent?
+    /// Tells the preprocessing of a network by its form where neither the file nor the user does; nil tells none.
+    public var describe: (@Sendable (NetworkGraph) -> Preprocessing?)?
     /// Where to cut the network; nil takes the file's outputs, or `fc1` of a symbol for training.
     public var outputs: [String]?
     /// Makes a network of the PyTorch file at a path; nil refuses such files.
@@ -24,8 +26,10 @@ public struct ModelFile: Sendable {
     public init(
       preprocessing: PreprocessingChoice? = nil, requiresPreprocessing: Bool = true,
       inputSize: NetworkGraph.Extent? = nil, outputs: [String]? = nil,
-      readPyTorch: (@Sendable (_ path: String) throws(FormatError) -> NetworkGraph)? = nil
+      readPyTorch: (@Sendable (_ path: String) throws(FormatError) -> NetworkGraph)? = nil,
+      describe: (@Sendable (NetworkGraph) -> Preprocessing?)? = nil
     ) {
+      self.describe = describe
       self.preprocessing = preprocessing
       self.requiresPreprocessing = requiresPreprocessing
       self.inputSize = inputSize
@@ -95,7 +99,14 @@ public struct ModelFile: Sendable {
       importOptions.inputShapes["data"] = .images(channels: 3, height: size.height, width: size.width)
     }
     do throws(GraphError) {
-      let read = try NetworkGraph.importing(symbol, weights: parameters.entries, options: importOptions)
+      var read = try NetworkGraph.importing(symbol, weights: parameters.entries, options: importOptions)
+      // A symbol leaves the size open; one that is known for its kind of network counts where nobody says another.
+      if options.inputSize == nil, options.preprocessing == nil, let known = options.describe?(read.graph),
+        read.graph.imageSize != .init(height: known.height, width: known.width)
+      {
+        importOptions.inputShapes["data"] = .images(channels: 3, height: known.height, width: known.width)
+        read = try NetworkGraph.importing(symbol, weights: parameters.entries, options: importOptions)
+      }
       self.init(graph: read.graph, format: .mxnet)
       unusedWeights = read.unusedWeights
     } catch {
@@ -174,6 +185,7 @@ public struct ModelFile: Sendable {
         }
         graph.preprocessing = said
       }
+      if graph.preprocessing == nil, let known = options.describe?(graph) { graph.preprocessing = known }
       if options.inputSize != nil, let size = graph.imageSize {
         graph.preprocessing?.height = size.height
         graph.preprocessing?.width = size.width

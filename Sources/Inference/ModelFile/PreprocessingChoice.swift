@@ -74,10 +74,10 @@ extension NetworkGraph {
   /// The network with a scaling that was done before it done by itself, in the way of the InsightFace networks of MXNet,
   /// so that it takes pixels 0 to 255.
   ///
-  /// Nothing changes where the scaling is inside already, differs between channels, or is not known.
+  /// Nothing changes where the scaling is inside already, is none, differs between channels, or is not known.
   func withScalingInside() throws(GraphError) -> NetworkGraph {
     guard var preprocessing, !preprocessing.isInsideGraph, preprocessing.mean.count == 1,
-      preprocessing.scale.count == 1, inputs.count == 1,
+      preprocessing.scale.count == 1, preprocessing.mean != [0] || preprocessing.scale != [1], inputs.count == 1,
       let start = nodes.firstIndex(where: { if case .input = $0.operation { true } else { false } })
     else { return self }
     func unique(_ stem: String) -> String {

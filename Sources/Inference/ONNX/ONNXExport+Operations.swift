@@ -39,13 +39,14 @@ extension ONNXExport {
     case .identity: add("Identity", node.name, x)
     case .flatten: add("Flatten", node.name, x, [.init("axis", .int(1))])
     case .reshape:
-      let target = try reshapeTarget(shapes.outputs[index], node)
+      let target = opensSize(index) ? try openTarget(node) : try reshapeTarget(shapes.outputs[index], node)
       add("Reshape", node.name, x + [try integers(target, node, "shape")])
     case .transpose(let permutation):
       let order = permutation.isEmpty ? Array((0..<inputShape(node).rank).reversed()) : permutation
       add("Transpose", node.name, x, [.init("perm", .ints(order))])
     case .concat(let axis): add("Concat", node.name, x, [.init("axis", .int(axis))])
     case .slice(let s): try slice(node, x[0], axes: [s.axis], begins: [s.begin], ends: [s.end ?? Int.max])
+    case .crop(let crop) where opensSize(index): try openCrop(crop, node, x)
     case .crop(let crop):
       let window = try ShapeInference(node: node.name, operation: node.operation)
         .cropWindow(crop, image: inputShape(node), like: node.inputs.count > 1 ? shapes[node.inputs[1]] : nil)
@@ -245,6 +246,9 @@ extension ONNXExport {
         add("ReduceSum", node.name, [x, try integers([2, 3], node, "axes")], [.init("keepdims", .int(1))])
       }
       return
+    }
+    guard otherShapes == nil || p.convention == .valid else {
+      throw unsupported(node, "rounds its size up, which is written for one size of images alone")
     }
     guard let kernel = p.kernel, let height = inputShape(node)[2].fixed, let width = inputShape(node)[3].fixed else {
       throw unsupported(node, "has no kernel")

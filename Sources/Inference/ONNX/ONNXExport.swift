@@ -13,11 +13,15 @@ public struct ONNXExportOptions: Sendable, Hashable {
   public var isHalfPrecision: Bool
   /// A note on the licence, which goes into the metadata.
   public var license: String?
+  /// Whether the file takes images of any height and width, as a detector's should.
+  public var opensSize: Bool
 
   /// Options; opset 13 is read by every runtime of the last years.
   public init(
-    opset: Int = 13, foldsBatchNorm: Bool = false, isHalfPrecision: Bool = false, license: String? = nil
+    opset: Int = 13, foldsBatchNorm: Bool = false, isHalfPrecision: Bool = false, license: String? = nil,
+    opensSize: Bool = false
   ) {
+    self.opensSize = opensSize
     self.opset = opset
     self.foldsBatchNorm = foldsBatchNorm
     self.isHalfPrecision = isHalfPrecision
@@ -62,7 +66,8 @@ extension NetworkGraph {
   /// The network with its weights as an ONNX model.
   ///
   /// Node and weight names are kept: the tensor that a node makes bears the node's name. The batch dimension is the
-  /// symbol `N`. Preprocessing goes into the metadata. Gamma of a batch norm that fixes it is written as 1.
+  /// symbol `N`, and with `opensSize` those of height and width of images are symbols too. Preprocessing goes into the
+  /// metadata. Gamma of a batch norm that fixes it is written as 1.
   ///
   /// - Throws: `GraphError`: `.missingWeight`, `.mismatch` as `checkWeights()`, `.unsupported` naming the node that
   ///   ONNX has no operator for, `.tooLarge` for a weight beyond half precision's range.
@@ -76,7 +81,10 @@ extension NetworkGraph {
     let source = options.foldsBatchNorm ? try foldingBatchNorm() : self
     let graph = try source.ordered()
     try graph.checkWeights()
-    var export = ONNXExport(graph: graph, options: options, shapes: try graph.inferShapes())
+    let shapes = try graph.inferShapes()
+    var export = ONNXExport(
+      graph: graph, options: options, shapes: shapes,
+      otherShapes: options.opensSize ? try graph.shapesAtAnotherSize(than: shapes) : nil)
     try export.run()
     // Each opset belongs to a version of the file format; newer ones would be refused by runtimes of its day.
     let irVersion = options.opset <= 14 ? 7 : options.opset <= 18 ? 8 : options.opset <= 20 ? 9 : 10
@@ -96,6 +104,8 @@ struct ONNXExport {
   let graph: NetworkGraph
   let options: ONNXExportOptions
   let shapes: NetworkGraph.Shapes
+  /// The shapes for larger images, where height and width stay open: what differs depends on them.
+  let otherShapes: NetworkGraph.Shapes?
 
   var nodes: [ONNXNode] = []
   var initializers: [ONNXTensor] = []
@@ -109,10 +119,14 @@ struct ONNXExport {
   /// Position of each initializer.
   private var initializerPlaces: [String: Int] = [:]
 
-  init(graph: NetworkGraph, options: ONNXExportOptions, shapes: NetworkGraph.Shapes) {
+  init(
+    graph: NetworkGraph, options: ONNXExportOptions, shapes: NetworkGraph.Shapes,
+    otherShapes: NetworkGraph.Shapes? = nil
+  ) {
     self.graph = graph
     self.options = options
     self.shapes = shapes
+    self.otherShapes = otherShapes
   }
 
   /// The element type that the network computes in.
@@ -127,7 +141,8 @@ struct ONNXExport {
     for (index, node) in graph.nodes.enumerated() {
       switch node.operation {
       case .input(let shape):
-        inputs.append(ONNXValueInfo(node.name, type: .f32, shape: Self.dimensions(shape)))
+        inputs.append(
+          ONNXValueInfo(node.name, type: .f32, shape: dimensions(shape, otherShapes?.outputs[index], of: "")))
         tensorNames.append(options.isHalfPrecision ? cast(node.name, to: .f16, suffix: "half") : node.name)
       case .parameter:
         tensorNames.append(try initializer(node.parameters[0], of: node, shape: nil))
@@ -150,7 +165,7 @@ struct ONNXExport {
       let name = unique(node.name + "_output")
       let attributes = options.isHalfPrecision ? [ONNXAttribute("to", .int(StoredType.f32.onnxCode))] : []
       add(options.isHalfPrecision ? "Cast" : "Identity", name, [tensorNames[output.node]], attributes)
-      outputs.append(ONNXValueInfo(name, type: .f32, shape: Self.dimensions(shapes[output])))
+      outputs.append(ONNXValueInfo(name, type: .f32, shape: dimensions(shapes[output], otherShapes?[output], of: name)))
       return
     default: break
     }
@@ -164,14 +179,23 @@ struct ONNXExport {
       tensorNames[output.node] = inner
       add("Cast", unique(node.name + "_cast"), [inner], output: node.name, [.init("to", .int(StoredType.f32.onnxCode))])
     }
-    outputs.append(ONNXValueInfo(node.name, type: .f32, shape: Self.dimensions(shapes[output])))
+    outputs.append(
+      ONNXValueInfo(
+        node.name, type: .f32, shape: dimensions(shapes[output], otherShapes?[output], of: node.name)))
   }
 
-  private static func dimensions(_ shape: NetworkGraph.Shape) -> [ONNXValueInfo.Dimension] {
-    shape.dimensions.map { dimension in
+  /// The dimensions as the file tells them: what depends on the images' size becomes a symbol, `height` and `width` of the
+  /// input, `NAME_height`, `NAME_width` or `NAME_rows` of an output.
+  private func dimensions(
+    _ shape: NetworkGraph.Shape, _ other: NetworkGraph.Shape?, of output: String
+  ) -> [ONNXValueInfo.Dimension] {
+    shape.dimensions.enumerated().map { axis, dimension in
       switch dimension {
-      case .fixed(let size): .size(size)
-      case .batch: .symbol(dimension.description)
+      case .fixed where other.map { $0.rank == shape.rank && $0[axis] != dimension } ?? false:
+        let word = shape.rank == 4 && axis >= 2 ? ["height", "width"][axis - 2] : "rows"
+        return .symbol(output.isEmpty ? word : "\(output)_\(word)")
+      case .fixed(let size): return .size(size)
+      case .batch: return .symbol(dimension.description)
       }
     }
   }

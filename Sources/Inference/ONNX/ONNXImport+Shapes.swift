@@ -105,8 +105,27 @@ extension ONNXGraphReader {
     return try reshape(x, to: target, a)
   }
 
+  /// The tensor whose height and width a Slice takes over: its ends are the last two sizes of a Shape.
+  private mutating func cropReference(_ node: ONNXNode) -> Value? {
+    guard node.op == "Slice", node.inputs.count == 4 else { return nil }
+    func isList(_ node: ONNXNode, _ index: Int, _ expected: [Int]) -> Bool {
+      guard case .constant(let found)? = try? input(index, of: node) else { return false }
+      return found.integers == expected
+    }
+    func maker(_ name: String) -> ONNXNode? { model.graph.nodes.first { $0.outputs.contains(name) } }
+    guard let ends = maker(node.inputs[2]), ends.op == "Slice", ends.inputs.count == 3,
+      let shape = maker(ends.inputs[0]), shape.op == "Shape", shape.attributes.isEmpty,
+      isList(ends, 1, [2]), isList(ends, 2, [4]), isList(node, 1, [0, 0]), isList(node, 3, [2, 3]),
+      case .tensor(let like)? = known[shape.inputs.first ?? ""], shapes[like.node].rank == 4
+    else { return nil }
+    return like
+  }
+
   private mutating func slice(_ x: Value, _ a: inout ONNXAttributes) throws(GraphError) -> Value {
     let node = a.node
+    if shapes[x.node].rank == 4, let like = cropReference(node) {
+      return try emit(.crop(.init(size: nil)), [x, like], for: node)
+    }
     let fromInputs = (
       try constant(1, of: node, "starts")?.integers, try constant(2, of: node, "ends")?.integers,
       try constant(3, of: node, "axes")?.integers

@@ -102,7 +102,10 @@ let doors: [Target] = [
 let benchmark: [Target] = [
   .executableTarget(
     name: "insightface-bench",
-    dependencies: ["FaceRecognitionTraining", "Training", "Torch", "Formats", "Arguments", "Jobs"]),
+    dependencies: [
+      "FaceRecognitionTraining", "FaceRecognition", "SyntheticFaces", "Training", "Torch", "Formats", "Arguments",
+      "Jobs",
+    ]),
   // A plan is timed in a process that does not load LibTorch.
   .executableTarget(
     name: "insightface-bench-plan",

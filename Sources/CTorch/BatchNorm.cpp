@@ -12,6 +12,8 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "Border.h"
 #include "Parallel.h"
 
@@ -126,21 +128,56 @@ struct Window {
   int64_t groups;
 };
 
+/// Bytes of a normalised tensor that the sparing way back holds at a time.
+constexpr int64_t pieceBytes = 8 << 20;
+
+/// The gradients of a convolution whose input is computed again, all images at once, or where memory is dear a few at a time:
+/// neither the normalised tensor nor what the library makes of it in another order then exists as a whole.
+struct ConvolutionGradients {
+  at::Tensor input, weight, bias;
+
+  static ConvolutionGradients make(const Normalisation &n, const at::Tensor &gradient, const at::Tensor &weight,
+                                   const at::Tensor &bias, const Window &w, bool needsWeight, bool needsBias,
+                                   bool sparing) {
+    auto part = [&](const at::Tensor &dy, const at::Tensor &x) {
+      auto [da, dw, db] = at::convolution_backward(
+          dy, x, weight, bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : at::OptionalIntArrayRef(), w.stride,
+          w.padding, w.dilation, false, {0, 0}, w.groups, {true, needsWeight, needsBias});
+      return ConvolutionGradients{da, dw, db};
+    };
+    at::Tensor dy = asRows(gradient);
+    const int64_t images = n.rows.size(0), bytes = n.rows.numel() * sizeof(float);
+    if (!sparing || bytes <= 4 * pieceBytes) return part(dy, n.output());
+    const int64_t count = std::max<int64_t>(1, pieceBytes / (bytes / images));
+    ConvolutionGradients sum{emptyRows(n.rows), {}, {}};
+    for (int64_t first = 0; first < images; first += count) {
+      const int64_t some = std::min(count, images - first);
+      Normalisation piece = n;
+      piece.rows = n.rows.narrow(0, first, some);
+      auto g = part(dy.narrow(0, first, some), piece.output());
+      sum.input.narrow(0, first, some).copy_(g.input);
+      if (needsWeight) sum.weight = sum.weight.defined() ? sum.weight.add_(g.weight) : g.weight;
+      if (needsBias) sum.bias = sum.bias.defined() ? sum.bias.add_(g.bias) : g.bias;
+    }
+    return sum;
+  }
+};
+
 /// The same, then a convolution of the result. The normalised tensor is not kept for the backward pass but computed again:
 /// a network stores one tensor a layer instead of two.
 struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
   static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &gamma,
                             const at::Tensor &beta, const std::optional<at::Tensor> &slope, const at::Tensor &weight,
                             const std::optional<at::Tensor> &bias, const at::Tensor &mean, const at::Tensor &variance,
-                            double eps, bool training, std::vector<int64_t> stride, std::vector<int64_t> padding,
-                            std::vector<int64_t> dilation, int64_t groups) {
+                            double eps, bool training, const Window &w, bool sparing) {
     auto n = Normalisation::make(x, gamma, beta, slope, mean, variance, eps, training);
     n.save(ctx, weight, bias ? *bias : at::Tensor());
-    ctx->saved_data["stride"] = stride;
-    ctx->saved_data["padding"] = padding;
-    ctx->saved_data["dilation"] = dilation;
-    ctx->saved_data["groups"] = groups;
-    return at::conv2d(n.output(), weight, bias, stride, padding, dilation, groups);
+    ctx->saved_data["stride"] = w.stride;
+    ctx->saved_data["padding"] = w.padding;
+    ctx->saved_data["dilation"] = w.dilation;
+    ctx->saved_data["groups"] = w.groups;
+    ctx->saved_data["sparing"] = sparing;
+    return at::conv2d(n.output(), weight, bias, w.stride, w.padding, w.dilation, w.groups);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
@@ -151,15 +188,14 @@ struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
     // Only tensors that are there are counted: without a slope the weight is the fourth.
     const size_t weightIndex = n.slope.defined() ? 4 : 3;
     const bool needsBias = bias.defined() && ctx->needs_input_grad(weightIndex + 1);
-    auto [da, dw, db] = at::convolution_backward(
-        asRows(gradients[0]), n.output(), weight,
-        bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : at::OptionalIntArrayRef(),
-        ctx->saved_data["stride"].toIntVector(), ctx->saved_data["padding"].toIntVector(),
-        ctx->saved_data["dilation"].toIntVector(), false, {0, 0}, ctx->saved_data["groups"].toInt(),
-        {true, ctx->needs_input_grad(weightIndex), needsBias});
-    auto g = n.backward(da, ctx->needs_input_grad(0), /*overwrites=*/true);
+    auto c = ConvolutionGradients::make(
+        n, gradients[0], weight, bias,
+        {ctx->saved_data["stride"].toIntVector(), ctx->saved_data["padding"].toIntVector(),
+         ctx->saved_data["dilation"].toIntVector(), ctx->saved_data["groups"].toInt()},
+        ctx->needs_input_grad(weightIndex), needsBias, ctx->saved_data["sparing"].toBool());
+    auto g = n.backward(c.input, ctx->needs_input_grad(0), /*overwrites=*/true);
     at::Tensor none;
-    return {g.x, g.gamma, g.beta, g.slope, dw, db, none, none, none, none, none, none, none, none};
+    return {g.x, g.gamma, g.beta, g.slope, c.weight, c.bias, none, none, none, none, none, none};
   }
 };
 
@@ -170,15 +206,15 @@ void move(at::Tensor running, const at::Tensor &batch, double momentum) {
 /// The normalisation, and the convolution behind it where there is one.
 at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Tensor &beta, const at::Tensor &mean,
                      const at::Tensor &variance, const std::optional<at::Tensor> &slope, bool training, bool update,
-                     double momentum, double eps, const at::Tensor &weight = {},
-                     const std::optional<at::Tensor> &bias = {}, const Window &window = {}) {
+                     double momentum, double eps, bool composed, const at::Tensor &weight = {},
+                     const std::optional<at::Tensor> &bias = {}, const Window &window = {}, bool sparing = false) {
   TORCH_CHECK(x.dim() == 2 || x.dim() == 4, "batch_norm: expected [N, C] or [N, C, H, W], got ", x.sizes());
   for (const at::Tensor *t : {&gamma, &beta, &mean, &variance})
     TORCH_CHECK(t->dim() == 1 && t->size(0) == x.size(1), "batch_norm: input ", x.sizes(), " has ", x.size(1),
                 " channels, a parameter has shape ", t->sizes());
   TORCH_CHECK(!slope || (slope->dim() == 1 && slope->size(0) == x.size(1)), "batch_norm: input ", x.sizes(),
               " and PReLU slope ", slope ? slope->sizes() : at::IntArrayRef());
-  if (fits(x)) {
+  if (fits(x) && !composed) {
     Statistics s{mean, variance};
     if (training) {
       c10::AutoGradMode off(false);
@@ -191,7 +227,7 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
     const bool isHalf = at::autocast::is_autocast_enabled(at::kCPU);
     if (weight.defined() && !isHalf && weight.scalar_type() == at::kFloat)
       return FusedNormConvolution::apply(x, gamma, beta, slope, weight, bias, s.mean, s.variance, eps, training,
-                                         window.stride, window.padding, window.dilation, window.groups);
+                                         window, sparing);
     at::Tensor normalised = FusedBatchNorm::apply(x, gamma, beta, slope, s.mean, s.variance, eps, training);
     return weight.defined()
                ? at::conv2d(normalised, weight, bias, window.stride, window.padding, window.dilation, window.groups)
@@ -220,11 +256,11 @@ at::Tensor batchNorm(const at::Tensor &x, const at::Tensor &gamma, const at::Ten
 
 extern "C" ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean,
                                      ct_tensor_t variance, ct_tensor_t slope, bool training, bool update,
-                                     double momentum, double eps, char **error) {
+                                     double momentum, double eps, bool composed, char **error) {
   return guard(error, [&] {
     auto s = slope ? std::optional<at::Tensor>(wrap(slope)) : std::nullopt;
     return take(batchNorm(wrap(x), wrap(gamma), wrap(beta), wrap(mean), wrap(variance), s, training, update, momentum,
-                          eps));
+                          eps, composed));
   });
 }
 
@@ -232,13 +268,13 @@ extern "C" ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tenso
                                       ct_tensor_t variance, ct_tensor_t slope, bool training, bool update,
                                       double momentum, double eps, ct_tensor_t weight, ct_tensor_t bias,
                                       const int64_t stride[2], const int64_t padding[2], const int64_t dilation[2],
-                                      int64_t groups, char **error) {
+                                      int64_t groups, bool sparing, char **error) {
   return guard(error, [&] {
     auto s = slope ? std::optional<at::Tensor>(wrap(slope)) : std::nullopt;
     auto b = bias ? std::optional<at::Tensor>(wrap(bias)) : std::nullopt;
     Window window = {{stride, stride + 2}, {padding, padding + 2}, {dilation, dilation + 2}, groups};
     return take(batchNorm(wrap(x), wrap(gamma), wrap(beta), wrap(mean), wrap(variance), s, training, update, momentum,
-                          eps, wrap(weight), b, window));
+                          eps, /*composed=*/false, wrap(weight), b, window, sparing));
   });
 }
 

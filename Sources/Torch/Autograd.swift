@@ -39,4 +39,18 @@ extension Tensor {
   public func backward(_ gradient: Tensor? = nil) {
     call("backward", [self]) { ct_backward(handle, gradient?.handle, $0) }
   }
+
+  /// Goes back from several tensors at once, after letting go of their values.
+  ///
+  /// Their memory is free on the way: the tensors must not be looked at afterwards.
+  ///
+  /// - Parameter gradients: one a tensor and of its shape.
+  public static func backwardConsuming(_ tensors: [Tensor], _ gradients: [Tensor]) {
+    precondition(tensors.count == gradients.count, "\(tensors.count) tensors, \(gradients.count) gradients")
+    withHandles(tensors) { t, count in
+      withHandles(gradients) { g, _ in
+        call("backward", tensors) { ct_backward_consuming(t, g, count, $0) }
+      }
+    }
+  }
 }

@@ -119,32 +119,35 @@ extension Tensor {
   /// statistics as MXNet's CPU kernel does on every device: running = momentum · running + (1 − momentum) · batch, with
   /// the biased variance.
   ///
-  /// - Parameters: gamma, beta, mean, variance, slope: [C]; x: [N, C] or [N, C, H, W].
+  /// - Parameters: gamma, beta, mean, variance, slope: [C]; x: [N, C] or [N, C, H, W]. With `composed` LibTorch's own
+  ///   operations run one after another, on the CPU too: what the fused kernel is compared with.
   public func batchNorm(
     gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, slope: Tensor? = nil, training: Bool,
-    updatesStatistics: Bool = true, momentum: Double = 0.9, eps: Double
+    updatesStatistics: Bool = true, momentum: Double = 0.9, eps: Double, composed: Bool = false
   ) -> Tensor {
     tensor("batch_norm", [self, gamma]) {
       ct_batch_norm(
         handle, gamma.handle, beta.handle, mean.handle, variance.handle, slope?.handle, training, updatesStatistics,
-        momentum, eps, $0)
+        momentum, eps, composed, $0)
     }
   }
 
   /// `batchNorm`, then a convolution of the result; see both for the parameters.
   ///
   /// On the CPU the normalised tensor is not kept for the backward pass but computed again: a network stores one tensor a
-  /// layer instead of two.
+  /// layer instead of two. With `sparing` a large one is computed a few images at a time on the way back; the weight's
+  /// gradient is then a sum of parts.
   public func normalizedConv2d(
     gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, slope: Tensor? = nil, training: Bool,
     updatesStatistics: Bool = true, momentum: Double = 0.9, eps: Double, weight: Tensor, bias: Tensor? = nil,
-    stride: (Int, Int) = (1, 1), padding: (Int, Int) = (0, 0), dilation: (Int, Int) = (1, 1), groups: Int = 1
+    stride: (Int, Int) = (1, 1), padding: (Int, Int) = (0, 0), dilation: (Int, Int) = (1, 1), groups: Int = 1,
+    sparing: Bool = false
   ) -> Tensor {
     tensor("normalized_conv2d", [self, gamma, weight]) {
       ct_norm_conv2d(
         handle, gamma.handle, beta.handle, mean.handle, variance.handle, slope?.handle, training, updatesStatistics,
         momentum, eps, weight.handle, bias?.handle, [Int64(stride.0), Int64(stride.1)],
-        [Int64(padding.0), Int64(padding.1)], [Int64(dilation.0), Int64(dilation.1)], Int64(groups), $0)
+        [Int64(padding.0), Int64(padding.1)], [Int64(dilation.0), Int64(dilation.1)], Int64(groups), sparing, $0)
     }
   }
 }

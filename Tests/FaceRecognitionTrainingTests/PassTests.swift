@@ -73,7 +73,7 @@ func residualGraph(
       #expect(network.segments.count > 2)
       #expect(network.segments.first?.steps.lowerBound == 0)
       for (a, b) in zip(network.segments, network.segments.dropFirst()) {
-        #expect(a.steps.upperBound == b.steps.lowerBound && a.output == b.input)
+        #expect(a.steps.upperBound == b.steps.lowerBound && a.outputs == b.inputs)
       }
       let plain = try step(graph, size, .init())
       let again = try step(graph, size, .init(recomputes: true))
@@ -83,6 +83,42 @@ func residualGraph(
       let kept = try TrainableNetwork.keptElements(graph, recomputes: false)
       #expect(try TrainableNetwork.keptElements(graph, recomputes: true) * 2 < kept)
     }
+  }
+
+  /// Where a convolution's input is over 32 MiB its gradient is taken a few images at a time: only the sum over the batch
+  /// rounds otherwise.
+  @Test func recomputationOfLargeLayersOnlyRounds() throws {
+    let graph = try residualGraph(size: 128, channels: [64, 8], units: [1, 1])
+    let plain = try step(graph, 128, .init(), batch: 9)
+    let again = try step(graph, 128, .init(recomputes: true), batch: 9)
+    #expect(plain.output == again.output && plain.statistics == again.statistics)
+    var differing: [String] = []
+    for (name, gradient) in plain.gradients {
+      let other = try #require(again.gradients[name])
+      if gradient == other { continue }
+      differing.append(name)
+      var (difference, norm) = (0.0, 0.0)
+      for (x, y) in zip(gradient, other) {
+        difference += Double(x - y) * Double(x - y)
+        norm += Double(x) * Double(x)
+      }
+      #expect((difference / norm).squareRoot() < 2e-6, "\(name)")
+    }
+    #expect(differing.contains("stage0_unit0_conv1_weight"), "\(differing)")
+  }
+
+  /// The wide values of a stem are computed again, not kept, and a shortcut runs before the layers that it goes around.
+  @Test func cutsAreNarrow() throws {
+    let graph = try residualGraph(size: 112, channels: [64, 128, 256, 512], units: [3, 4, 14, 3], embedding: 512)
+    let network = try TrainableNetwork(graph)
+    let shapes = try network.graph.inferShapes()
+    func size(_ node: Int) -> Int { shapes[.init(node: node)].sizes(batch: 1)?.reduce(1, *) ?? 0 }
+    let wide = 64 * 112 * 112
+    #expect(network.segments.dropLast().filter { $0.outputs.contains { size($0) == wide } }.count <= 2)
+    #expect(try TrainableNetwork.keptElements(graph, recomputes: true) < 3 * wide)
+    let names = network.steps.map { network.graph.nodes[$0.node].name }
+    let shortcut = try #require(names.firstIndex(of: "stage1_unit0_conv1sc"))
+    #expect(shortcut < (try #require(names.firstIndex(of: "stage1_unit0_bn1"))))
   }
 
   /// Half precision stays near float32: embeddings within a few percent, gradients of every tensor in the same direction.

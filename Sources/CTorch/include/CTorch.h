@@ -157,21 +157,25 @@ ct_tensor_t ct_dropout(ct_tensor_t x, double rate, ct_generator_t generator, cha
 /// Batch normalisation over dim 1 of [N, C] or [N, C, H, W], fused with PReLU when `slope` is not NULL.
 /// Training: normalises with the batch's biased variance and, when `update` is set, moves the running statistics:
 /// r = momentum * r + (1 - momentum) * batch, biased variance (as MXNet's CPU kernel does). Otherwise uses the
-/// running statistics.
+/// running statistics. With `composed` LibTorch's own operations run one after another, on the CPU too.
 ct_tensor_t ct_batch_norm(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
-                          ct_tensor_t slope, bool training, bool update, double momentum, double eps, char **error);
+                          ct_tensor_t slope, bool training, bool update, double momentum, double eps, bool composed,
+                          char **error);
 /// The same, then a convolution with `weight` [O, C / groups, kH, kW]; the normalised tensor is not kept for the backward
-/// pass but computed again.
+/// pass but computed again, with `sparing` a few images at a time where it is large.
 ct_tensor_t ct_norm_conv2d(ct_tensor_t x, ct_tensor_t gamma, ct_tensor_t beta, ct_tensor_t mean, ct_tensor_t variance,
                            ct_tensor_t slope, bool training, bool update, double momentum, double eps,
                            ct_tensor_t weight, ct_tensor_t bias, const int64_t stride[2], const int64_t padding[2],
-                           const int64_t dilation[2], int64_t groups, char **error);
+                           const int64_t dilation[2], int64_t groups, bool sparing, char **error);
 
 // Autograd
 void ct_set_requires_grad(ct_tensor_t tensor, bool on, char **error);
 ct_tensor_t ct_grad(ct_tensor_t tensor);
 void ct_clear_grad(ct_tensor_t tensor);
 void ct_backward(ct_tensor_t tensor, ct_tensor_t gradient, char **error);
+/// Of several tensors at once, each with its gradient; the tensors' own values are let go before, where nothing else
+/// needs them.
+void ct_backward_consuming(const ct_tensor_t *tensors, const ct_tensor_t *gradients, int count, char **error);
 
 // Heads
 /// Softmax over scaled cosines with a margin, a block of classes at a time; all float32 on the CPU.

@@ -17,7 +17,7 @@ extension CosineSoftmaxHead {
 
   /// Whether there is a kernel for this head: float32 on the CPU, one centre an identity.
   var runsInBlocks: Bool {
-    movesOwnOnly && subCenters.count == 1 && weight.device.isCPU && weight.dtype == .float32
+    allowsBlocks && movesOwnOnly && subCenters.count == 1 && weight.device.isCPU && weight.dtype == .float32
   }
 
   /// The same loss and gradients as `composed`, in blocks of identities: twice the products with the weight instead of a

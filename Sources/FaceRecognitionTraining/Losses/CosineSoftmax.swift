@@ -70,6 +70,8 @@ public class CosineSoftmaxHead: Head {
   let weightMomentum: Tensor
   let optimizer: HeadOptimizer
   var weightGradient: Tensor?
+  /// Whether it may run in blocks of identities; if not, whole matrices are multiplied, to compare with.
+  var allowsBlocks = true
 
   init(_ settings: HeadSettings, scale: Double, start: WeightStart = .normal, subCenters: Int = 1) {
     classCount = settings.classCount

@@ -92,12 +92,13 @@ public final class RecognitionTrainer {
     let registered = try Self.network(configuration)
     graph = try registered.graph(configuration.networkSettings)
     try Self.checkMemory(graph, configuration, settings, log)
-    network = try TrainableNetwork(graph)
+    network = try TrainableNetwork(graph, isFused: options.isFused)
     registered.initializer.initialize(network, generator)
     if configuration.bool("count_flops") {
       log.out("Network FLOPs: \(NetworkGraph.formatted(operationCount: try graph.operationCount()))")
     }
     head = configuration.recognitionLoss.head(configuration, options, generator)
+    (head as? CosineSoftmaxHead)?.allowsBlocks = options.isFused
     if state == nil, !configuration.string("pretrained").isEmpty {
       try Self.loadPretrained(configuration, options, network, head, log)
     }

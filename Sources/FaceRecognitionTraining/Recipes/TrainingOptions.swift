@@ -26,6 +26,8 @@ public struct TrainingOptions: Sendable {
   public var scaleWarmup = 0
   /// Steps over which the learning rate grows from nearly none to whole; 0: whole from the first.
   public var learningRateWarmup = 0
+  /// Whether this project's fused operations run; if not, LibTorch's own run one after another, to compare with.
+  package var isFused = true
   /// The defaults.
   public init() {}
 }

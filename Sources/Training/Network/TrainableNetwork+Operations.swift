@@ -47,7 +47,7 @@ extension TrainableNetwork {
         gamma: weight(0), beta: weight(1), mean: weight(2), variance: weight(3), slope: slope,
         training: isTraining && !norm.usesGlobalStatistics, updatesStatistics: !isRecomputing, momentum: norm.momentum,
         eps: norm.epsilon, weight: convolution[0], bias: c.bias ? convolution[1] : nil, stride: c.stride.pair,
-        padding: (c.pad.top, c.pad.left), dilation: c.dilation.pair, groups: c.groups)
+        padding: (c.pad.top, c.pad.left), dilation: c.dilation.pair, groups: c.groups, sparing: isRecomputing)
     case .activation(let activation): return Self.activate(inputs[0], activation)
     case .layerNorm(let norm): return Self.normalise(inputs[0], norm, weight)
     case .matmul(let transposesSecond):
@@ -159,7 +159,7 @@ extension TrainableNetwork {
     _ x: Tensor, _ norm: NetworkGraph.Operation.BatchNorm, _ weight: (Int) -> Tensor, slope: Tensor?
   ) -> Tensor {
     // Under autocast maps stay in half precision, rows (an embedding's) do not: they cost nothing.
-    let x = x.rank == 2 ? x.to(.float32) : x
+    let x = x.rank == 2 ? x.to(dtype) : x
     let axis = norm.axis < 0 ? norm.axis + x.rank : norm.axis
     // The kernel works on axis 1 of two or four dimensions.
     let needsView = axis != 1 || (x.rank != 2 && x.rank != 4)
@@ -169,7 +169,7 @@ extension TrainableNetwork {
     let y = view.batchNorm(
       gamma: weight(0), beta: weight(1), mean: weight(2), variance: weight(3), slope: slope,
       training: isTraining && !norm.usesGlobalStatistics, updatesStatistics: !isRecomputing, momentum: norm.momentum,
-      eps: norm.epsilon)
+      eps: norm.epsilon, composed: !isFused)
     guard needsView else { return y }
     let restored = y.reshaped(moved.shape)
     guard axis != 1 else { return restored }

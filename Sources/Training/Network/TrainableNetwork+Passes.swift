@@ -18,7 +18,7 @@ extension TrainableNetwork {
 
   /// A forward pass that can be gone back through, once.
   public final class Pass {
-    /// The network's first output [N, D], float32, without history.
+    /// The network's first output [N, D], in the type of the weights, without history.
     public let output: Tensor
     private var goBack: ((Tensor) -> Void)?
 
@@ -37,130 +37,96 @@ extension TrainableNetwork {
   /// The first output for a batch, and the way back.
   ///
   /// With `recomputes` the gradients are those without it: the same operations run on the same values, dropout draws the
-  /// same masks, and running statistics are moved in the first run alone. A network of several inputs or outputs, or one
-  /// that cannot be cut, keeps everything.
+  /// same masks, and running statistics are moved in the first run alone. Only where a convolution's input is large (over
+  /// 32 MiB) is its weight's gradient the sum over parts of the batch, which rounds otherwise. A network of several inputs
+  /// or outputs, or one that cannot be cut, keeps everything.
   public func pass(_ input: Tensor, _ options: PassOptions = PassOptions()) -> Pass {
     guard options.recomputes, !segments.isEmpty else {
-      let output = withAutocast(options.precision, input.device) { self(input) }.to(.float32)
+      let output = withAutocast(options.precision, input.device) { self(input) }.to(dtype)
       return Pass(output.detached()) { output.backward($0) }
     }
     let segments = segments
-    var boundaries: [Tensor] = []
-    var value = input
+    var boundaries: [[Tensor?]] = []
+    var values = [Tensor?](repeating: nil, count: graph.nodes.count)
     withoutGrad {
-      for segment in segments {
-        boundaries.append(value)
-        value = run(segment, value, options.precision)
+      for (index, segment) in segments.enumerated() {
+        boundaries.append(index == 0 ? [input] : segment.inputs.map { values[$0] })
+        if index == 0 { values[segment.inputs[0]] = input.to(dtype) }
+        withAutocast(options.precision, input.device) { run(segment.steps, &values) }
       }
     }
+    let last = graph.outputs[0].node
+    guard let output = values[last]?.to(dtype) else { preconditionFailure("output \(last) was not computed") }
     let (key, device) = (dropoutKey, input.device)
-    return Pass(value) { [self] gradient in
+    return Pass(output) { [self] gradient in
       precondition(device == gradient.device, "a gradient on \(gradient.device) for a pass on \(device)")
       let keyNow = dropoutKey
       dropoutKey = key
       isRecomputing = true
       defer { (dropoutKey, isRecomputing) = (keyNow, false) }
-      var gradient = gradient
-      for (index, segment) in segments.enumerated().reversed() {
+      var gradients = [last: gradient]
+      for segment in segments.reversed() {
         guard let boundary = boundaries.popLast() else { return }
-        let start = boundary.detached()
-        if index > 0 { start.requiresGrad = true }
-        run(segment, start, options.precision).backward(gradient)
-        if let next = start.grad { gradient = next }
+        goBack(segment, boundary, &gradients, options.precision, device)
       }
     }
   }
 
-  /// The value that a segment makes of the one that enters it.
-  private func run(_ segment: Segment, _ value: Tensor, _ precision: DType) -> Tensor {
+  /// Runs a segment again from the values that enter it, and takes the gradients of what leaves it back to them.
+  private func goBack(
+    _ segment: Segment, _ boundary: [Tensor?], _ gradients: inout [Int: Tensor], _ precision: DType, _ device: Device
+  ) {
     var values = [Tensor?](repeating: nil, count: graph.nodes.count)
-    values[segment.input] = segment.steps.lowerBound == 0 ? value.to(.float32) : value
-    withAutocast(precision, value.device) { run(segment.steps, &values) }
-    guard let result = values[segment.output] else {
-      preconditionFailure("node \(segment.output) was not computed by its segment")
+    var starts: [Int: Tensor] = [:]
+    for (node, value) in zip(segment.inputs, boundary) {
+      guard let value else { preconditionFailure("the value of node \(node) is gone") }
+      if case .input = graph.nodes[node].operation {
+        values[node] = value.to(dtype)
+      } else {
+        let start = value.detached()
+        start.requiresGrad = true
+        (values[node], starts[node]) = (start, start)
+      }
     }
-    return segment.steps.upperBound == steps.count ? result.to(.float32) : result
+    withAutocast(precision, device) { run(segment.steps, &values) }
+    var (made, seeds): ([Tensor], [Tensor]) = ([], [])
+    for node in segment.outputs where !segment.inputs.contains(node) {
+      guard let value = values[node], let gradient = gradients.removeValue(forKey: node), value.requiresGrad else {
+        continue
+      }
+      made.append(node == graph.outputs[0].node ? value.to(dtype) : value)
+      seeds.append(gradient)
+    }
+    values = []
+    guard !made.isEmpty else { return }
+    Tensor.backwardConsuming(made, seeds)
+    for (node, start) in starts {
+      guard let gradient = start.grad else { continue }
+      // What is used behind this segment as well has a gradient from there.
+      gradients[node] = gradients[node].map { later in withoutGrad { later + gradient } } ?? gradient
+    }
   }
 
-  /// What a training step keeps for the way back, in elements an image: the values at the cuts, and those of the largest
-  /// segment (of everything where nothing is computed again).
+  /// What a training step keeps for the way back at its peak, in elements an image: the values at the cuts so far and those of
+  /// the segment behind them (of everything where nothing is computed again).
   public static func keptElements(_ graph: NetworkGraph, recomputes: Bool) throws(GraphError) -> Int {
     let ordered = try graph.ordered()
     let steps = schedule(ordered)
     let costs = try Segment.costs(ordered, steps)
     let segments = recomputes ? Segment.cut(ordered, steps) : []
     guard !segments.isEmpty else { return costs.reduce(0, +) }
-    let largest = segments.map { costs[$0.steps].reduce(0, +) }.max() ?? 0
-    return segments.dropLast().map { costs[$0.steps.upperBound - 1] }.reduce(largest, +)
+    let shapes = try ordered.inferShapes()
+    var (kept, peak) = (0, 0)
+    for segment in segments {
+      peak = max(peak, kept + costs[segment.steps].reduce(0, +))
+      kept += segment.outputs.reduce(0) { $0 + (shapes[.init(node: $1)].sizes(batch: 1)?.reduce(1, *) ?? 0) }
+    }
+    return peak
   }
 
   /// The largest value that a step makes, in elements an image.
   public static func largestElements(_ graph: NetworkGraph) throws(GraphError) -> Int {
     let ordered = try graph.ordered()
     return try Segment.costs(ordered, schedule(ordered)).max() ?? 0
-  }
-}
-
-/// A run of steps between two points at which one value alone is alive.
-struct Segment: Equatable {
-  /// The steps.
-  let steps: Range<Int>
-  /// The node whose value enters.
-  let input: Int
-  /// The node whose value leaves.
-  let output: Int
-
-  /// The elements an image that each step makes.
-  static func costs(
-    _ graph: NetworkGraph, _ steps: [TrainableNetwork.Step]
-  ) throws(GraphError) -> [Int] {
-    let shapes = try graph.inferShapes()
-    return steps.map { step in
-      shapes[NetworkGraph.Value(node: step.output)].sizes(batch: 1)?.reduce(1, *) ?? 0
-    }
-  }
-
-  /// The segments for which values at the cuts and values of the largest segment together are least; none where the network
-  /// has several inputs or outputs, or no cut.
-  static func cut(_ graph: NetworkGraph, _ steps: [TrainableNetwork.Step]) -> [Segment] {
-    let inputs = graph.nodes.indices.filter { if case .input = graph.nodes[$0].operation { true } else { false } }
-    guard inputs.count == 1, graph.outputs.count == 1, !steps.isEmpty, let costs = try? costs(graph, steps) else {
-      return []
-    }
-    var alive: Set<Int> = [inputs[0]]
-    var cuts: [(after: Int, node: Int)] = []
-    for (index, step) in steps.enumerated() {
-      alive.insert(step.output)
-      alive.subtract(step.lastUses)
-      if alive.count == 1, let node = alive.first { cuts.append((index, node)) }
-    }
-    guard cuts.count > 1, cuts.last?.after == steps.count - 1 else { return [] }
-    var sums = [0]
-    for cost in costs { sums.append(sums[sums.count - 1] + cost) }
-    let total = sums[sums.count - 1]
-    var best: (cost: Int, ends: [Int])?
-    // Budgets for one segment, from fine to coarse.
-    for share in 1...64 {
-      let budget = total * share / 64
-      var ends: [Int] = []
-      var (start, kept, largest) = (0, 0, 0)
-      for (index, cut) in cuts.enumerated() {
-        let isLast = index == cuts.count - 1
-        guard isLast || sums[cuts[index + 1].after + 1] - sums[start] > budget else { continue }
-        largest = max(largest, sums[cut.after + 1] - sums[start])
-        if !isLast { kept += costs[cut.after] }
-        ends.append(index)
-        start = cut.after + 1
-      }
-      if kept + largest < best?.cost ?? .max { best = (kept + largest, ends) }
-    }
-    guard let ends = best?.ends, ends.count > 1 else { return [] }
-    var segments: [Segment] = []
-    var (first, entering) = (0, inputs[0])
-    for end in ends {
-      segments.append(Segment(steps: first..<cuts[end].after + 1, input: entering, output: cuts[end].node))
-      (first, entering) = (cuts[end].after + 1, cuts[end].node)
-    }
-    return segments
   }
 }

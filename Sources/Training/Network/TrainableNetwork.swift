@@ -20,6 +20,11 @@ public final class TrainableNetwork: Module {
 
   /// Set while a forward pass is repeated for its backward pass: running statistics then stay as they are.
   var isRecomputing = false
+  /// Whether batch normalisation, PReLU and convolution run as one operation; if not, they are LibTorch's own, one after
+  /// another.
+  let isFused: Bool
+  /// The type of weights and values: float32, or float64 to compare with.
+  let dtype: DType
   /// Where a pass with recomputation is cut.
   private(set) lazy var segments = Segment.cut(graph, steps)
 
@@ -44,7 +49,10 @@ public final class TrainableNetwork: Module {
   /// A network with zero weights, γ, variances 1 and slopes 0.25: an `Initializer` or a checkpoint fills them.
   ///
   /// - Throws: `GraphError` where the shapes do not fit.
-  public init(_ graph: NetworkGraph) throws(GraphError) {
+  public convenience init(_ graph: NetworkGraph) throws(GraphError) { try self.init(graph, isFused: true) }
+
+  /// The same, to compare with: without this project's fused operations, or in float64.
+  package init(_ graph: NetworkGraph, isFused: Bool, dtype: DType = .float32) throws(GraphError) {
     var graph = try graph.ordered()
     graph.weights = [:]
     var tensors: [String: Tensor] = [:]
@@ -55,7 +63,8 @@ public final class TrainableNetwork: Module {
         if case .batchNorm(let norm) = graph.nodes[parameter.node].operation {
           parameter.role == .gamma && norm.fixGamma
         } else { false }
-      let tensor = Tensor.empty(parameter.shape, format: parameter.shape.count == 4 ? .channelsLast : .contiguous)
+      let tensor = Tensor.empty(
+        parameter.shape, dtype: dtype, format: parameter.shape.count == 4 ? .channelsLast : .contiguous)
       tensor.fill(Self.start(of: parameter.role))
       tensors[parameter.name] = tensor
       if parameter.isAuxiliary {
@@ -69,7 +78,9 @@ public final class TrainableNetwork: Module {
     self.tensors = tensors
     orderedParameters = parameters
     orderedBuffers = buffers
-    steps = Self.schedule(graph)
+    self.isFused = isFused
+    self.dtype = dtype
+    steps = Self.schedule(graph, fuses: isFused)
   }
 
   private static func start(of role: NetworkGraph.ParameterRole) -> Double {
@@ -94,14 +105,14 @@ public final class TrainableNetwork: Module {
 
   /// The first output for a batch.
   ///
-  /// - Parameter input: [N, C, H, W] as the graph's input wants it, any numeric type, converted to float32.
+  /// - Parameter input: [N, C, H, W] as the graph's input wants it, any numeric type, converted to that of the weights.
   public func callAsFunction(_ input: Tensor) -> Tensor { outputs(of: input)[0] }
 
   /// Every output for a batch.
   public func outputs(of input: Tensor) -> [Tensor] {
     var values = [Tensor?](repeating: nil, count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() {
-      if case .input = node.operation { values[index] = input.to(.float32) }
+      if case .input = node.operation { values[index] = input.to(dtype) }
     }
     run(steps.indices, &values)
     return graph.outputs.map { output in
@@ -119,7 +130,7 @@ public final class TrainableNetwork: Module {
   }
 
   /// The order of execution with fused pairs, and when each value is used last.
-  static func schedule(_ graph: NetworkGraph) -> [Step] {
+  static func schedule(_ graph: NetworkGraph, fuses: Bool = true) -> [Step] {
     let isOutput = Set(graph.outputs.map(\.node))
     var users = [[Int]](repeating: [], count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() { for input in node.inputs { users[input.node].append(index) } }
@@ -127,11 +138,12 @@ public final class TrainableNetwork: Module {
     func onlyUser(_ index: Int) -> Int? { users[index].count == 1 && !isOutput.contains(index) ? users[index][0] : nil }
     var isFused: Set<Int> = []
     var steps: [(node: Int, slope: String?, convolution: Int?, output: Int)] = []
-    for (index, node) in graph.nodes.enumerated() {
+    for index in executionOrder(graph) {
+      let node = graph.nodes[index]
       if case .input = node.operation { continue }
       if isFused.contains(index) { continue }
       var step: (node: Int, slope: String?, convolution: Int?, output: Int) = (index, nil, nil, index)
-      if case .batchNorm(let norm) = node.operation, norm.axis == 1 {
+      if fuses, case .batchNorm(let norm) = node.operation, norm.axis == 1 {
         if let next = onlyUser(step.output), case .prelu(shared: false) = graph.nodes[next].operation {
           step.slope = graph.nodes[next].parameters[0]
           step.output = next
@@ -159,6 +171,36 @@ public final class TrainableNetwork: Module {
         node: step.node, fusedSlope: step.slope, fusedConvolution: step.convolution, output: step.output,
         lastUses: last.sorted())
     }
+  }
+
+  /// The nodes in an order in which they can run: of several inputs the one with the fewest operations before it comes first.
+  ///
+  /// The way back goes from the last to the first. So a unit's shortcut, run first, is differentiated last, and its gradient
+  /// (of the unit's wide input) does not wait in memory while the gradients of the unit's other layers are made.
+  private static func executionOrder(_ graph: NetworkGraph) -> [Int] {
+    var depths: [Int] = []
+    for node in graph.nodes { depths.append(node.inputs.map { depths[$0.node] + 1 }.max() ?? 0) }
+    var isPlaced = [Bool](repeating: false, count: graph.nodes.count)
+    var order: [Int] = []
+    // What no output needs stands behind, in the graph's order.
+    for root in graph.outputs.map(\.node) + graph.nodes.indices {
+      var waiting = [(node: root, isReady: false)]
+      while let (node, isReady) = waiting.popLast() {
+        guard !isPlaced[node] else { continue }
+        if isReady {
+          isPlaced[node] = true
+          order.append(node)
+          continue
+        }
+        waiting.append((node, true))
+        let inputs = graph.nodes[node].inputs.map(\.node)
+        let deepestFirst = inputs.indices.sorted {
+          (depths[inputs[$0]], $0) > (depths[inputs[$1]], $1)
+        }
+        for index in deepestFirst where !isPlaced[inputs[index]] { waiting.append((inputs[index], false)) }
+      }
+    }
+    return order
   }
 
   /// The weights as a graph carries them, for export and for a plan: float32 copies.

@@ -1,0 +1,133 @@
+import FaceRecognition
+import Foundation
+import Inference
+import Testing
+import Torch
+
+@testable import FaceRecognitionTraining
+@testable import Training
+
+/// A training step with this project's fused operations against the same step with LibTorch's own, one after another: from
+/// the same state, at states along a run.
+@Suite(.serialized) struct FusedEqualityTests {
+  /// Network, head and optimizer of one way to compute.
+  private final class Trainee {
+    let network: TrainableNetwork
+    let head: MarginSoftmaxHead
+    let optimizer: SGD
+    static let classes = 20
+
+    init(_ graph: NetworkGraph, isFused: Bool, dtype: DType = .float32) throws {
+      network = try TrainableNetwork(graph, isFused: isFused, dtype: dtype)
+      let generator = Generator(seed: 2)
+      Initializer.xavierGaussianOut.initialize(network, generator)
+      let settings = HeadSettings(
+        classCount: Self.classes, embeddingSize: network.outputLength ?? 0, momentum: 0.9, weightDecay: 5e-4,
+        device: .cpu, generator: generator, dtype: dtype)
+      head = MarginSoftmaxHead(settings, margin: Margin(scale: 16, m2: 0.2))
+      head.allowsBlocks = isFused
+      optimizer = SGD(network.parameters, momentum: 0.9, weightDecay: 5e-4)
+      #expect(head.runsInBlocks == isFused)
+      #expect(network.steps.contains { $0.fusedConvolution != nil } == isFused)
+    }
+
+    /// Everything that the next step depends on.
+    var state: [Tensor] {
+      network.parameters.map(\.tensor) + network.buffers.map(\.tensor) + optimizer.momenta
+        + head.parameters.map(\.tensor) + head.momenta
+    }
+
+    func copy(from other: Trainee) {
+      withoutGrad { for (mine, theirs) in zip(state, other.state) { mine.copy(from: theirs) } }
+    }
+
+    /// One step, made of the calls that `Update` makes.
+    ///
+    /// In MXNet's form the momentum buffer after a step is the update itself.
+    func step(_ images: Tensor, _ labels: Tensor) -> Outcome {
+      let pass = network.pass(images, .init())
+      let result = head.step(pass.output, labels, learningRate: 0.1)
+      pass.backward(result.embeddingGradient)
+      var tensors: [String: Tensor] = ["gradient of the embeddings": result.embeddingGradient.cloned()]
+      for (name, tensor) in network.parameters.map({ ($0.name, $0.tensor) }) {
+        tensors["gradient of \(name)"] = tensor.grad.map { $0.cloned() }
+      }
+      optimizer.step(learningRate: 0.1)
+      network.clearGradients()
+      for (parameter, update) in zip(network.parameters + head.parameters, optimizer.momenta + head.momenta) {
+        tensors["update of \(parameter.name)"] = update.cloned()
+      }
+      for buffer in network.buffers { tensors[buffer.name] = buffer.tensor.cloned() }
+      return Outcome(loss: result.loss.item, tensors: tensors)
+    }
+  }
+
+  private struct Outcome {
+    let loss: Double
+    let tensors: [String: Tensor]
+  }
+
+  /// ‖a − b‖ / ‖b‖ in float64.
+  private func distance(_ a: Tensor, _ b: Tensor) -> Double {
+    let (a, b) = (a.to(.float64), b.to(.float64))
+    return (a - b).norm().item / max(b.norm().item, 1e-300)
+  }
+
+  /// Ten states of y1 (batch 8): every gradient and every update within 1e-4 of LibTorch's.
+  ///
+  /// Where the two are further apart, float32 itself cannot say more: the tensor is then compared with the same step in
+  /// float64, and the fused one may not be further from it than twice as far as LibTorch's float32 is (which, by the triangle
+  /// inequality, is then itself at least 3e-5 away).
+  @Test func aStepEqualsTheUnfusedOneAlongARun() throws {
+    let threads = Torch.threadCount
+    defer { Torch.threadCount = threads }
+    Torch.threadCount = 1
+    let graph = try RecognitionNetwork.y1.graph()
+    let fused = try Trainee(graph, isFused: true)
+    let composed = try Trainee(graph, isFused: false)
+    let exact = try Trainee(graph, isFused: false, dtype: .float64)
+    var worst = (within: 0.0, name: "")
+    var noisy: [String: (fused: Double, composed: Double)] = [:]
+    var firstLoss = 0.0
+    for state in 0..<10 {
+      let labels = Hashed.labels("equal\(state % 2)", 8, Trainee.classes)
+      let images = Hashed.images("equal\(state % 2)", labels).contiguous(.channelsLast)
+      composed.copy(from: fused)
+      exact.copy(from: fused)
+      let made = fused.step(images, Tensor(labels))
+      let expected = composed.step(images, Tensor(labels))
+      if state == 0 { firstLoss = made.loss }
+      #expect(abs(made.loss - expected.loss) <= 1e-4 * expected.loss)
+      #expect(made.tensors.count == expected.tensors.count)
+      var apart: [String] = []
+      for (name, tensor) in made.tensors {
+        let difference = distance(tensor, try #require(expected.tensors[name]))
+        if difference <= 1e-4 {
+          if difference > worst.within { worst = (difference, name) }
+        } else {
+          apart.append(name)
+        }
+      }
+      guard !apart.isEmpty else { continue }
+      let truth = exact.step(images, Tensor(labels)).tensors
+      for name in apart {
+        let (a, b, c) = (
+          try #require(made.tensors[name]), try #require(expected.tensors[name]), try #require(truth[name])
+        )
+        let (errorFused, errorComposed) = (distance(a, c), distance(b, c))
+        #expect(errorFused <= 2 * errorComposed, "state \(state), \(name): \(errorFused), \(errorComposed)")
+        let before = noisy[name] ?? (0, 0)
+        noisy[name] = (max(before.fused, errorFused), max(before.composed, errorComposed))
+      }
+    }
+    let lastLoss = fused.step(
+      Hashed.images("equal0", Hashed.labels("equal0", 8, Trainee.classes)).contiguous(.channelsLast),
+      Tensor(Hashed.labels("equal0", 8, Trainee.classes))
+    ).loss
+    #expect(lastLoss < firstLoss, "the run learns: \(firstLoss), \(lastLoss)")
+    print("largest difference within the bound: \(worst.within) (\(worst.name)); beyond it \(noisy.count) tensors")
+    for (name, error) in noisy.sorted(by: { $0.key < $1.key }) {
+      print("  \(name): from float64 fused \(error.fused), LibTorch's float32 \(error.composed)")
+    }
+  }
+}

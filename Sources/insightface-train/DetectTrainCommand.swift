@@ -206,7 +206,7 @@ struct DetectTrainCommand: Command {
     let followsScenes = isSynthetic && c.network.port == nil
     c.batchSize = batchSize ?? (followsScenes ? SceneRecipe.batchSize : defaults.batchSize)
     c.imageSize = imageSize ?? (followsScenes ? SceneRecipe.imageSize : defaults.imageSize)
-    c.optimizer = optimizer ?? (followsScenes ? .adamW : c.network.port == nil ? .mxnetSGD : .sgd)
+    c.optimizer = optimizer ?? (followsScenes ? .adamw : c.network.port == nil ? .mxnetSGD : .sgd)
     c.clipNorm = clipNorm ?? (followsScenes ? SceneRecipe.clipNorm : 0)
     c.landmarkWeight = c.landmarkWeight ?? (followsScenes ? SceneRecipe.landmarkWeight : nil)
     c.evaluateEvery = evaluateEvery ?? (followsScenes ? SceneRecipe.evaluateEvery : 0)

@@ -13,12 +13,12 @@ import Torch
   private static let isSlow = ProcessInfo.processInfo.environment["INSIGHTFACE_SLOW_TESTS"] == "1"
 
   /// Up to this many learned numbers a network is tested always, the others with the slow tests.
-  private static let small = 28_000_000
+  private static let small = 20_000_000
 
   /// The smallest image that a network takes: the convolution of its output wants a map of 7×7, or a token's patches 9×9.
   private static func settings(_ network: RecognitionNetwork) -> NetworkSettings {
     var settings = network.defaultSettings
-    if settings.output != .gdc { settings.imageSize = network.family == "vit" ? 36 : 32 }
+    if settings.output != .gdc, network != .vargfacenet { settings.imageSize = network.family == "vit" ? 36 : 32 }
     return settings
   }
 
@@ -82,9 +82,13 @@ import Torch
     let location = CheckpointLocation(prefix: "\(folder)/model", epoch: 1)
     try Checkpoint.save(graph, weights: network.parameters, buffers: network.buffers, to: location)
     let again = try Checkpoint(location).network()
-    #expect(again.parameters.map(\.name) == network.parameters.map(\.name))
-    for (a, b) in zip(network.parameters + network.buffers, again.parameters + again.buffers) {
-      #expect(a.name == b.name && (a.tensor - b.tensor).abs().max().item == 0, "\(a.name)")
+    // The token of masked patches counts in training alone and has no place in MXNet's symbol.
+    let expected = network.parameters.map(\.name).filter { $0 != "mask_token" }
+    #expect(Set(again.parameters.map(\.name)) == Set(expected))
+    let read = Dictionary(uniqueKeysWithValues: (again.parameters + again.buffers).map { ($0.name, $0.tensor) })
+    for stored in network.parameters + network.buffers where stored.name != "mask_token" {
+      let tensor = try #require(read[stored.name])
+      #expect((stored.tensor - tensor).abs().max().item == 0, "\(stored.name)")
     }
     network.setTraining(false)
     again.setTraining(false)

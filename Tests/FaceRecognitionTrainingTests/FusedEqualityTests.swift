@@ -73,11 +73,13 @@ import Torch
     return (a - b).norm().item / max(b.norm().item, 1e-300)
   }
 
-  /// Ten states of y1 (batch 8): every gradient and every update within 1e-4 of LibTorch's.
+  private static let isSlow = ProcessInfo.processInfo.environment["INSIGHTFACE_SLOW_TESTS"] == "1"
+
+  /// Ten states of y1 (batch 8), the first three of them always: every gradient and every update within 1e-4 of LibTorch's.
   ///
   /// Where the two are further apart, float32 itself cannot say more: the tensor is then compared with the same step in
-  /// float64, and the fused one may not be further from it than twice as far as LibTorch's float32 is (which, by the triangle
-  /// inequality, is then itself at least 3e-5 away).
+  /// float64, and the fused one may be five times as far from it as LibTorch's float32 is, the rule of every comparison of
+  /// training steps here (docs/parity.md): which value falls on the other side of a PReLU's corner is chance in both.
   @Test func aStepEqualsTheUnfusedOneAlongARun() throws {
     let threads = Torch.threadCount
     defer { Torch.threadCount = threads }
@@ -89,7 +91,7 @@ import Torch
     var worst = (within: 0.0, name: "")
     var noisy: [String: (fused: Double, composed: Double)] = [:]
     var firstLoss = 0.0
-    for state in 0..<10 {
+    for state in 0..<(Self.isSlow ? 10 : 3) {
       let labels = Hashed.labels("equal\(state % 2)", 8, Trainee.classes)
       let images = Hashed.images("equal\(state % 2)", labels).contiguous(.channelsLast)
       composed.copy(from: fused)
@@ -115,7 +117,7 @@ import Torch
           try #require(made.tensors[name]), try #require(expected.tensors[name]), try #require(truth[name])
         )
         let (errorFused, errorComposed) = (distance(a, c), distance(b, c))
-        #expect(errorFused <= 2 * errorComposed, "state \(state), \(name): \(errorFused), \(errorComposed)")
+        #expect(errorFused <= max(1e-4, 5 * errorComposed), "state \(state), \(name): \(errorFused), \(errorComposed)")
         let before = noisy[name] ?? (0, 0)
         noisy[name] = (max(before.fused, errorFused), max(before.composed, errorComposed))
       }

@@ -86,7 +86,9 @@ func residualGraph(
   }
 
   /// Where a convolution's input is over 32 MiB its gradient is taken a few images at a time: only the sum over the batch
-  /// rounds otherwise. A weight's gradient is a sum of 147,456 products here, whose order alone moves it by up to
+  /// rounds otherwise.
+  ///
+  /// A weight's gradient is a sum of 147,456 products here, whose order alone moves it by up to
   /// √147,456 · 2⁻²⁴ = 2.3e-5 of their size.
   @Test func recomputationOfLargeLayersOnlyRounds() throws {
     let graph = try residualGraph(size: 128, channels: [64, 8], units: [1, 1])

@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from wheels import Failure, Pip, opened, say, unresolved
+from wheels import Failure, Pip, opened, program, say, unresolved
 
 VERSION = "2026.4.1"
 # The libraries are the same for every Python; the wheel of this one is taken.
@@ -128,14 +128,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failure as problem:
-        say(f"error: {problem}")
-        sys.exit(1)
-    except OSError as problem:
-        say(f"error: {problem}" + (" (the disk is full)" if problem.errno == 28 else ""))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted; run it again to go on")
-        sys.exit(130)
+    program(main)

@@ -448,9 +448,10 @@ def main():
         lay_down(options.root, options.version, "cpu", options.machine)
 
 
-if __name__ == "__main__":
+def program(body):
+    """Runs a script's main function; what goes wrong is one line and an exit status."""
     try:
-        main()
+        body()
     except Failure as problem:
         say(f"error: {problem}")
         sys.exit(1)
@@ -460,3 +461,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         say("interrupted; run it again to go on")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    program(main)

@@ -10,13 +10,6 @@ import Torch
 
 /// Runs that start from other files, and runs of the larger networks.
 @Suite(.serialized) struct PretrainedTests {
-  private func losses(_ configuration: DetectionConfiguration) throws -> [Double] {
-    var losses: [Double] = []
-    let trainer = try DetectionTrainer(configuration) { losses.append($0.loss.total) }
-    #expect(try trainer.run() == .finished)
-    return losses
-  }
-
   /// The weights of a backbone as an ImageNet checkpoint of MXNet holds them, with a classifier.
   private func writeBackbone(_ network: DetectionNetwork, _ prefix: String) throws -> [String: [Float]] {
     let graph = try network.network(.current, .net3).graph(height: 64, width: 64)
@@ -54,7 +47,7 @@ import Torch
       c.pretrained = "\(folder)/backbone"
       c.schedule.base = 1e-12
       c.weightDecay = 0
-      #expect(try losses(c).allSatisfy(\.isFinite))
+      #expect(try Fixtures.losses(c).allSatisfy(\.isFinite))
       let saved = try MXNetParameters(path: "\(folder)/run-0000.params")
       for (name, values) in weights where !name.contains("_mean") && !name.contains("_var") {
         let own = try #require(saved["arg:\(name)"]).floats()
@@ -74,7 +67,7 @@ import Torch
       c.network = .resnet
       c.batchSize = 2
       c.schedule.base = 1e-3
-      #expect(try losses(c).allSatisfy(\.isFinite))
+      #expect(try Fixtures.losses(c).allSatisfy(\.isFinite))
       let graph = try NetworkGraph.importing(
         MXNetSymbol.read(path: "\(c.prefix)-symbol.json"),
         weights: MXNetParameters(path: "\(c.prefix)-0000.params").entries,
@@ -102,7 +95,7 @@ import Torch
       c.heldOutScenes = 3
       c.evaluateEvery = 30
       c.probeBatches = 2
-      let losses = try losses(c)
+      let losses = try Fixtures.losses(c)
       let log = try String(contentsOfFile: "\(c.prefix)-train.log", encoding: .utf8)
       let probes = log.split(separator: "\n").filter { $0.contains("]loss: ") }.compactMap { line in
         line.split(separator: " ").dropFirst().first.flatMap { Double($0) }
@@ -121,11 +114,11 @@ import Torch
 
   @Test func thePortResumesBitForBit() throws {
     try Fixtures.withFolder { folder in
-      let whole = try losses(portRun("\(folder)/whole", steps: 5))
-      let first = try losses(portRun("\(folder)/part", steps: 3))
+      let whole = try Fixtures.losses(portRun("\(folder)/whole", steps: 5))
+      let first = try Fixtures.losses(portRun("\(folder)/part", steps: 3))
       var rest = portRun("\(folder)/part", steps: 5)
       rest.resumes = true
-      #expect(try first + losses(rest) == whole)
+      #expect(try first + Fixtures.losses(rest) == whole)
       let files = try ["whole", "part"].map { try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\($0).pth")) }
       #expect(files[0] == files[1])
     }
@@ -133,11 +126,11 @@ import Torch
 
   @Test func thePortStartsFromItsOwnFileOrFromABackbone() throws {
     try Fixtures.withFolder { folder in
-      _ = try losses(portRun("\(folder)/first", steps: 1))
+      _ = try Fixtures.losses(portRun("\(folder)/first", steps: 1))
       var c = portRun("\(folder)/second", steps: 1)
       c.pretrained = "\(folder)/first.pth"
       c.schedule.base = 1e-12
-      _ = try losses(c)
+      _ = try Fixtures.losses(c)
       let log = try String(contentsOfFile: "\(folder)/second-train.log", encoding: .utf8)
       #expect(log.contains("RetinaFace of the PyTorch port: ") && log.contains(" 0 start anew"), "\(log)")
       let (before, after) = (
@@ -155,7 +148,7 @@ import Torch
       try PyTorchFile.write(backbone, to: "\(folder)/backbone.pth")
       c.prefix = "\(folder)/third"
       c.pretrained = "\(folder)/backbone.pth"
-      _ = try losses(c)
+      _ = try Fixtures.losses(c)
       let text = try String(contentsOfFile: "\(folder)/third-train.log", encoding: .utf8)
       #expect(text.contains("a backbone: ") && text.contains("; 1 of the file are not used"), "\(text)")
       // Another network's weights are refused.
@@ -171,7 +164,7 @@ import Torch
       c.network = .portResNet50
       c.batchSize = 2
       c.imageSize = 72
-      #expect(try losses(c).allSatisfy(\.isFinite))
+      #expect(try Fixtures.losses(c).allSatisfy(\.isFinite))
       _ = try PyTorchRetinaFace.load(path: "\(folder)/run.pth")
     }
   }

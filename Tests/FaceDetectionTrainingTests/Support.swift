@@ -3,6 +3,7 @@ import Formats
 import Foundation
 import Imaging
 import SyntheticFaces
+import Testing
 
 @testable import FaceDetectionTraining
 
@@ -51,6 +52,14 @@ enum Fixtures {
       }
     }
     try text.write(toFile: "\(folder)/label.txt", atomically: true, encoding: .utf8)
+  }
+
+  /// The loss of every step of a run, which must come to its end.
+  static func losses(_ configuration: DetectionConfiguration) throws -> [Double] {
+    var losses: [Double] = []
+    let trainer = try DetectionTrainer(configuration) { losses.append($0.loss.total) }
+    #expect(try trainer.run() == .finished)
+    return losses
   }
 
   /// A tiny run on scenes: mnet, 64 pixels.

@@ -9,13 +9,6 @@ import Torch
 @testable import FaceDetectionTraining
 
 @Suite(.serialized) struct TrainerTests {
-  private func losses(_ configuration: DetectionConfiguration) throws -> [Double] {
-    var losses: [Double] = []
-    let trainer = try DetectionTrainer(configuration) { losses.append($0.loss.total) }
-    #expect(try trainer.run() == .finished)
-    return losses
-  }
-
   @Test func lossFallsAndTheCheckpointDetects() throws {
     try Fixtures.withFolder { folder in
       var c = Fixtures.scenes("\(folder)/model/mnet", steps: 24)
@@ -23,7 +16,7 @@ import Torch
       c.heldOutScenes = 4
       c.evaluateEvery = 24
       c.frequent = 1
-      let losses = try losses(c)
+      let losses = try Fixtures.losses(c)
       let (first, last) = (losses.prefix(5).reduce(0, +), losses.suffix(5).reduce(0, +))
       #expect(last < 0.8 * first, "\(first) → \(last)")
       let graph = try NetworkGraph.importing(
@@ -44,14 +37,14 @@ import Torch
     try Fixtures.withFolder { folder in
       var one = Fixtures.scenes("\(folder)/whole", steps: 7)
       one.optimizer = optimizer
-      let whole = try losses(one)
+      let whole = try Fixtures.losses(one)
       var part = Fixtures.scenes("\(folder)/part", steps: 4)
       part.optimizer = optimizer
-      let first = try losses(part)
+      let first = try Fixtures.losses(part)
       part.maxSteps = 7
       part.resumes = true
       part.decodeThreads = 1
-      let second = try losses(part)
+      let second = try Fixtures.losses(part)
       #expect(first + second == whole)
       let weights = try ["whole", "part"].map {
         try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\($0)-0000.params"))
@@ -73,11 +66,11 @@ import Torch
       try Data("no photo".utf8).write(to: URL(fileURLWithPath: "\(folder)/images/a/3.jpg"))
       var c = Fixtures.scenes("\(folder)/run", steps: 3)
       c.data = .folder(folder)
-      #expect(try losses(c).count == 3)
+      #expect(try Fixtures.losses(c).count == 3)
       let log = try String(contentsOfFile: "\(folder)/run-train.log", encoding: .utf8)
       #expect(log.contains("skipped sample") && log.contains("3.jpg"))
       c.isStrict = true
-      #expect { try losses(c) } throws: { "\($0)".contains("3.jpg") }
+      #expect { try Fixtures.losses(c) } throws: { "\($0)".contains("3.jpg") }
     }
   }
 
@@ -87,7 +80,7 @@ import Torch
       var c = Fixtures.scenes("\(folder)/tuned", steps: 2)
       c.pretrained = Fixtures.dataFolder + "/retinaface-mnet25/mnet.25"
       c.schedule.base = 1e-3
-      let losses = try losses(c)
+      let losses = try Fixtures.losses(c)
       #expect(losses.allSatisfy { $0.isFinite })
       let (before, after) = (
         try MXNetParameters(path: "\(c.pretrained ?? "")-0000.params"),

@@ -107,7 +107,7 @@ public struct DatasetBuilder: Sendable {
       return detection.description
     }
     guard let crop = faces.first?.crop else { return "no face" }
-    try makeFolders(target.lastIndex(of: "/").map { String(target[..<$0]) } ?? ".")
+    try makeFolders(FilePath.folder(of: target))
     try AtomicFile.write(try crop.jpeg(quality: quality), to: target)
     return nil
   }

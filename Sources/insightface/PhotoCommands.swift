@@ -170,7 +170,7 @@ struct DetectCommand: Command {
       image.drawText(
         fixed(Double(face.score), 2), x: Int(face.box.left), y: Int(face.box.top) - 9, Colour(255, 255, 40))
     }
-    try makeFolders(path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ".")
+    try makeFolders(FilePath.folder(of: path))
     try image.write(path: path)
   }
 
@@ -233,7 +233,7 @@ struct AlignCommand: Command {
         print("no face: \(photo.path)")
         return
       }
-      try makeFolders(target.lastIndex(of: "/").map { String(target[..<$0]) } ?? ".")
+      try makeFolders(FilePath.folder(of: target))
       // The first crop marks the photo as done, so it comes last.
       for (index, face) in faces.enumerated().reversed() {
         try face.crop?.write(path: all ? "\(target)_\(index).jpg" : "\(target).jpg", quality: quality)

@@ -115,4 +115,7 @@ import Testing
     #expect(thrown { try file.write(contentsOf: [1]) }?.code == .diskFull)
     #expect(thrown { try file.commit() }?.code == .diskFull)
   }
+
+  @Test(arguments: [("m", "."), ("", "."), ("/", "/"), ("/m", "/"), ("a/b", "a"), ("/a/b.c", "/a"), ("a//b", "a/")])
+  func folders(_ path: String, _ folder: String) { #expect(FilePath.folder(of: path) == folder) }
 }

@@ -27,7 +27,7 @@ public struct LabelledPhotos: Sendable {
         .notFound, "the folder holds no labels", path: folder,
         advice: "expected is label.txt with images/, or wider_face_\(split)_bbx_gt.txt with WIDER_\(split)/images/")
     }
-    let beside = labelPath.lastIndex(of: "/").map { String(labelPath[..<$0]) } ?? folder
+    let beside = FilePath.folder(of: labelPath)
     let candidates = ["\(beside)/images", "\(folder)/WIDER_\(split)/images", "\(folder)/images"]
     guard let imageFolder = candidates.first(where: exists) else {
       throw FormatError(

@@ -70,8 +70,8 @@ public final class DetectionTrainer {
     Torch.useDeterministicAlgorithms(true)
     Torch.keepFreedMemory()
 
-    let folder = (c.prefix as NSString).deletingLastPathComponent
-    if !folder.isEmpty { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) }
+    try FileManager.default.createDirectory(
+      atPath: FilePath.folder(of: c.prefix), withIntermediateDirectories: true)
     let eventFolder = "\(c.prefix)-events"
     let state = try Self.state(c)
     log = try RunLog(

@@ -242,7 +242,7 @@ public struct DatasetCheck: Sendable {
   }
 
   private func readProperty(beside path: String, _ report: inout DatasetReport) -> Property? {
-    let propertyPath = "\(folder(of: path))/property"
+    let propertyPath = "\(FilePath.folder(of: path))/property"
     guard fileExists(propertyPath) else {
       report.notes.append("no property beside the records: training must be told the number of classes")
       return nil

@@ -32,12 +32,6 @@ func folderEntries(_ path: String) throws(FormatError) -> [(name: String, isFold
 /// Byte order, which no locale changes.
 func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
-/// The folder that a file stands in.
-func folder(of path: String) -> String {
-  guard let slash = path.lastIndex(of: "/") else { return "." }
-  return slash == path.startIndex ? "/" : String(path[..<slash])
-}
-
 /// The bytes of a whole file of at most 1 GiB.
 func contents(_ path: String) throws(FormatError) -> [UInt8] {
   let file = try PositionedFile(path: path)

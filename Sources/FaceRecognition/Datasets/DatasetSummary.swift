@@ -59,7 +59,7 @@ public struct RecordSummary: Sendable {
       let size = encoded.withUnsafeBytes { pixelSize($0) }
       if let size { sizes[size, default: 0] += 1 } else { unreadable += 1 }
     }
-    let propertyPath = "\(folder(of: path))/property"
+    let propertyPath = "\(FilePath.folder(of: path))/property"
     property = fileExists(propertyPath) ? try Property(path: propertyPath) : nil
     self.path = path
     byteCount = file.reader.byteCount

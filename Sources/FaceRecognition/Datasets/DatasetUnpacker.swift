@@ -87,7 +87,7 @@ public struct DatasetUnpacker: Sendable {
     return bytes.starts(with: [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]) ? "png" : "bin"
   }
 
-  private static func namesPath(_ path: String) -> String { "\(FaceRecognition.folder(of: path))/names.txt" }
+  private static func namesPath(_ path: String) -> String { "\(FilePath.folder(of: path))/names.txt" }
 
   /// Every name must be one folder of its own inside the output folder.
   private static func names(beside path: String) throws(FormatError) -> [String]? {
@@ -128,7 +128,7 @@ public struct DatasetUnpacker: Sendable {
       return false
     }
     let (temporary, descriptor) = try openTemporary(
-      folder: folder(of: target), name: temporaryName, path: target)
+      folder: FilePath.folder(of: target), name: temporaryName, path: target)
     var isClosed = false
     defer {
       if !isClosed { close(descriptor) }

@@ -75,7 +75,7 @@ public struct ImageList: Sendable {
   /// Throws `.corrupt` with the line number where a line is of none of them or of another than the first, or where an
   /// image comes twice; `.unsupported` for an image that is not aligned.
   public init(list: String, root: String? = nil) throws(FormatError) {
-    let root = root ?? FaceRecognition.folder(of: list)
+    let root = root ?? FilePath.folder(of: list)
     var groups: [String: [String]] = [:]
     var firstLine: [String: Int] = [:]
     var isNumeric = true

@@ -148,7 +148,7 @@ public final class OpenVINO: Sendable {
   }
 
   static func standardPlaces(program: String) -> [String] {
-    let folder = program.lastIndex(of: "/").map { String(program[..<$0]) } ?? "."
+    let folder = FilePath.folder(of: program)
     var places = [folder]
     if let slash = folder.lastIndex(of: "/") { places.append(folder[..<slash] + "/lib/insightface") }
     // ROOT/.build/release/insightface, of whatever depth.

@@ -49,7 +49,7 @@ final class Scratch {
   @discardableResult
   func put(_ bytes: some Collection<UInt8>, _ name: String) throws -> String {
     let file = "\(path)/\(name)"
-    try makeFolders(folder(of: file))
+    try makeFolders(FilePath.folder(of: file))
     let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
     let copy = Array(bytes)
     #expect(write(descriptor, copy, copy.count) == copy.count)

@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 from pathlib import Path
 
 from wheels import Failure, Pip, opened, program, say, unresolved

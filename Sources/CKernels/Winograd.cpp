@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "Vectors.h"
+#include "Winograd.h"
 
 using namespace ck;
 
@@ -18,7 +18,8 @@ struct Call {
   const float *in, *residual;
   float *out, *scratch;
   int T;
-  int64_t tilesY, tilesX, tiles, panels, padded;
+  TileGrid grid;
+  int64_t panels, padded;
   int64_t block;        // tiles of a block
   int64_t first, count;  // the block at hand where workers share it
   int64_t groups;       // pieces of the products, where workers share them: points * strands
@@ -27,23 +28,6 @@ struct Call {
   int64_t blockSize() const { return points() * block * (c->channels + padded); }
 };
 
-// The rows of B^T: inputs of one line of a tile to its points.
-CK_INLINE void inputs2(const v8 *d, int step, v8 *o) {
-  o[0] = d[0] - d[2 * step];
-  o[1 * step] = d[step] + d[2 * step];
-  o[2 * step] = d[2 * step] - d[step];
-  o[3 * step] = d[step] - d[3 * step];
-}
-CK_INLINE void inputs4(const v8 *d, int step, v8 *o) {
-  const v8 d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-  const v8 even = d4 - 4.0f * d2, odd = d3 - 4.0f * d1, even2 = d4 - d2, odd2 = 2.0f * (d3 - d1);
-  o[0] = 4.0f * d0 - 5.0f * d2 + d4;
-  o[step] = even + odd;
-  o[2 * step] = even - odd;
-  o[3 * step] = even2 + odd2;
-  o[4 * step] = even2 - odd2;
-  o[5 * step] = 4.0f * d1 - 5.0f * d3 + d5;
-}
 // The rows of A^T: points of one line to outputs.
 CK_INLINE void outputs2(const v8 *m, int step, v8 *o, int outStep) {
   o[0] = m[0] + m[step] + m[2 * step];
@@ -56,62 +40,6 @@ CK_INLINE void outputs4(const v8 *m, int step, v8 *o, int outStep) {
   o[outStep] = d + 2.0f * d2;
   o[2 * outStep] = s + 4.0f * s2;
   o[3 * outStep] = d + 8.0f * d2 + m[5 * step];
-}
-
-template <int T, bool Whole>
-CK_INLINE void transformIn(const float *const *inputs, int64_t k, int64_t count, float *to, int64_t pointStep) {
-  constexpr int P = T + 2;
-  v8 d[P * P];
-#pragma clang loop unroll(full)
-  for (int y = 0; y < P; ++y) {
-#pragma clang loop unroll(full)
-    for (int x = 0; x < P; ++x)
-      d[y * P + x] = Whole ? load8(inputs[y * P + x] + k) : loadPart<v8>(inputs[y * P + x] + k, count);
-    v8 row[P];
-    if constexpr (T == 2) inputs2(d + y * P, 1, row);
-    else inputs4(d + y * P, 1, row);
-#pragma clang loop unroll(full)
-    for (int x = 0; x < P; ++x) d[y * P + x] = row[x];
-  }
-#pragma clang loop unroll(full)
-  for (int x = 0; x < P; ++x) {
-    v8 column[P];
-    v8 line[P];
-#pragma clang loop unroll(full)
-    for (int y = 0; y < P; ++y) line[y] = d[y * P + x];
-    if constexpr (T == 2) inputs2(line, 1, column);
-    else inputs4(line, 1, column);
-#pragma clang loop unroll(full)
-    for (int y = 0; y < P; ++y) {
-      float *p = to + (y * P + x) * pointStep + k;
-      if (Whole) store8(p, column[y]);
-      else storePart<v8>(p, column[y], count);
-    }
-  }
-}
-
-template <int T>
-CK_INLINE void transformInputs(const Call *call, int64_t first, int64_t begin, int64_t end, float *to) {
-  constexpr int P = T + 2;
-  const ck_convolution &c = *call->c;
-  const float *inputs[P * P];
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t tile = first + i, n = tile / (call->tilesY * call->tilesX);
-    const int64_t y0 = tile / call->tilesX % call->tilesY * T + c.tap_y[0], x0 = tile % call->tilesX * T + c.tap_x[0];
-#pragma clang loop unroll(full)
-    for (int y = 0; y < P; ++y)
-#pragma clang loop unroll(full)
-      for (int x = 0; x < P; ++x) {
-        const int64_t v = y0 + y, u = x0 + x;
-        const bool inside = v >= 0 && v < c.in_height && u >= 0 && u < c.in_width;
-        inputs[y * P + x] =
-            inside ? call->in + ((n * c.in_height + v) * c.in_width + u) * c.in_pixel : c.padding;
-      }
-    int64_t k = 0;
-    float *target = to + i * c.channels;
-    for (; k + 8 <= c.channels; k += 8) transformIn<T, true>(inputs, k, 8, target, call->block * c.channels);
-    if (k < c.channels) transformIn<T, false>(inputs, k, c.channels - k, target, call->block * c.channels);
-  }
 }
 
 template <class V, int M>
@@ -168,8 +96,8 @@ CK_INLINE void transformOutputs(const Call *call, int64_t first, int64_t begin, 
   constexpr int P = T + 2;
   const ck_convolution &c = *call->c;
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t tile = first + i, n = tile / (call->tilesY * call->tilesX);
-    const int64_t y0 = tile / call->tilesX % call->tilesY * T, x0 = tile % call->tilesX * T;
+    const int64_t tile = first + i, n = call->grid.image(tile);
+    const int64_t y0 = call->grid.row(tile) * T, x0 = call->grid.column(tile) * T;
     for (int64_t k = 0; k < c.filters; k += 8) {
       const float *m = from + i * call->padded + k;
       v8 half[T * P];
@@ -207,8 +135,9 @@ CK_INLINE void transformOutputs(const Call *call, int64_t first, int64_t begin, 
 }
 
 CK_INLINE void inputs_piece_body(const Call *call, int64_t first, int64_t begin, int64_t end, float *to) {
-  if (call->T == 2) transformInputs<2>(call, first, begin, end, to);
-  else transformInputs<4>(call, first, begin, end, to);
+  if (call->T == 2)
+    transformInputs<2, PointLayout::rows>(*call->c, call->grid, call->in, call->block, first, begin, end, to);
+  else transformInputs<4, PointLayout::rows>(*call->c, call->grid, call->in, call->block, first, begin, end, to);
 }
 CK_INLINE void outputs_piece_body(const Call *call, int64_t first, int64_t begin, int64_t end, const float *from) {
   if (call->T == 2) transformOutputs<2>(call, first, begin, end, from);
@@ -228,12 +157,83 @@ CK_DISPATCH_WIDE(products_piece,
                   const float *from, float *to),
                  (call, point, firstPanel, lastPanel, count, from, to))
 
+struct Packing {
+  const float *weights;
+  ck_filter_steps steps;
+  int64_t channels, filters, panels;
+  float *packed;
+};
+
+// G: 3 weights of a line to its points.
+template <int T>
+constexpr double linePoints[T + 2][3] = {};
+template <>
+constexpr double linePoints<2>[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
+template <>
+constexpr double linePoints<4>[6][3] = {{.25, 0, 0},
+                                        {-1. / 6, -1. / 6, -1. / 6},
+                                        {-1. / 6, 1. / 6, -1. / 6},
+                                        {1. / 24, 1. / 12, 1. / 6},
+                                        {1. / 24, -1. / 12, 1. / 6},
+                                        {0, 0, 1}};
+
+typedef double d8 __attribute__((ext_vector_type(8)));
+
+/// The points of one channel for 16 filters, in two halves.
+template <int T>
+CK_INLINE void packChannel(const Packing &p, int64_t panel, int64_t channel) {
+  constexpr int P = T + 2;
+  for (int lane = 0; lane < panelWidth; lane += 8) {
+    const int64_t first = panel * panelWidth + lane, count = std::min<int64_t>(8, p.filters - first);
+    d8 half[P][3];
+    for (int x = 0; x < 3; ++x) {
+      d8 g[3];
+      for (int y = 0; y < 3; ++y) {
+        const int64_t s = p.steps.filter;
+        const float *w = p.weights + first * s + channel * p.steps.channel + y * p.steps.row + x * p.steps.column;
+        v8 line = (v8)(0.0f);
+        if (count >= 8) line = v8{w[0], w[s], w[2 * s], w[3 * s], w[4 * s], w[5 * s], w[6 * s], w[7 * s]};
+        else
+          for (int64_t i = 0; i < count; ++i) line[i] = w[i * s];
+        g[y] = __builtin_convertvector(line, d8);
+      }
+      for (int i = 0; i < P; ++i)
+        half[i][x] = linePoints<T>[i][0] * g[0] + linePoints<T>[i][1] * g[1] + linePoints<T>[i][2] * g[2];
+    }
+    for (int i = 0; i < P; ++i)
+      for (int j = 0; j < P; ++j) {
+        const d8 u = half[i][0] * linePoints<T>[j][0] + half[i][1] * linePoints<T>[j][1] + half[i][2] * linePoints<T>[j][2];
+        store8(p.packed + (((i * P + j) * p.panels + panel) * p.channels + channel) * panelWidth + lane,
+               __builtin_convertvector(u, v8));
+      }
+  }
+}
+template <int T>
+CK_INLINE void packChannels(const Packing &p, int64_t begin, int64_t end) {
+  const int64_t pieces = (p.channels + 15) / 16;
+  for (int64_t piece = begin; piece < end; ++piece) {
+    const int64_t first = piece % pieces * 16, last = std::min(first + 16, p.channels);
+    for (int64_t k = first; k < last; ++k) packChannel<T>(p, piece / pieces, k);
+  }
+}
+CK_INLINE void pack2_piece_body(const Packing &p, int64_t begin, int64_t end) { packChannels<2>(p, begin, end); }
+CK_INLINE void pack4_piece_body(const Packing &p, int64_t begin, int64_t end) { packChannels<4>(p, begin, end); }
+CK_DISPATCH(pack2_piece, (const Packing &p, int64_t begin, int64_t end), (p, begin, end))
+CK_DISPATCH(pack4_piece, (const Packing &p, int64_t begin, int64_t end), (p, begin, end))
+
+template <int T>
+void packBody(void *context, int64_t begin, int64_t end, int) {
+  const Packing &p = *static_cast<const Packing *>(context);
+  if constexpr (T == 2) pack2_piece(p, begin, end);
+  else pack4_piece(p, begin, end);
+}
+
 /// Blocks of their own, each through all steps by one worker.
 void blocksBody(void *context, int64_t begin, int64_t end, int worker) {
   auto call = static_cast<const Call *>(context);
   float *in = call->scratch + worker * call->blockSize(), *sums = in + call->points() * call->block * call->c->channels;
   for (int64_t b = begin; b < end; ++b) {
-    const int64_t first = b * call->block, count = std::min(call->block, call->tiles - first);
+    const int64_t first = b * call->block, count = std::min(call->block, call->grid.count(call->c->batch) - first);
     inputs_piece(call, first, 0, count, in);
     for (int64_t p = 0; p < call->points(); ++p) products_piece(call, p, 0, call->panels, count, in, sums);
     outputs_piece(call, first, 0, count, sums);
@@ -266,7 +266,7 @@ struct Form {
   bool isShared;
 };
 Form form(int T, const ck_convolution *c, int workers) {
-  const int64_t tiles = c->batch * ((c->out_height + T - 1) / T) * ((c->out_width + T - 1) / T);
+  const int64_t tiles = TileGrid::of(T, *c).count(c->batch);
   const int64_t points = (T + 2) * (T + 2), padded = ck_padded_channels(c->filters);
   // Own blocks: 300 KB for both sides of the products, in whole tiles of registers.
   int64_t own = (300 << 10) / (points * (c->channels + padded) * 4) / 12 * 12;
@@ -282,31 +282,11 @@ extern "C" int64_t ck_winograd_weights_size(int T, int64_t channels, int64_t fil
   return (T + 2) * (T + 2) * channels * ck_padded_channels(filters);
 }
 
-extern "C" void ck_winograd_pack(int T, const float *weights, int64_t channels, int64_t filters, float *packed) {
-  // G: 3 weights of a line to its points.
-  static const double two[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
-  static const double four[6][3] = {{.25, 0, 0},
-                                    {-1. / 6, -1. / 6, -1. / 6},
-                                    {-1. / 6, 1. / 6, -1. / 6},
-                                    {1. / 24, 1. / 12, 1. / 6},
-                                    {1. / 24, -1. / 12, 1. / 6},
-                                    {0, 0, 1}};
-  const int P = T + 2;
-  const auto G = T == 2 ? two : four;
-  const int64_t panels = ck_padded_channels(filters) / panelWidth;
-  for (int64_t f = 0; f < panels * panelWidth; ++f)
-    for (int64_t k = 0; k < channels; ++k) {
-      double g[3][3], half[6][3];
-      for (int y = 0; y < 3; ++y)
-        for (int x = 0; x < 3; ++x) g[y][x] = f < filters ? weights[(f * 9 + y * 3 + x) * channels + k] : 0;
-      for (int i = 0; i < P; ++i)
-        for (int x = 0; x < 3; ++x) half[i][x] = G[i][0] * g[0][x] + G[i][1] * g[1][x] + G[i][2] * g[2][x];
-      for (int i = 0; i < P; ++i)
-        for (int j = 0; j < P; ++j) {
-          const double u = half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
-          packed[(((i * P + j) * panels + f / panelWidth) * channels + k) * panelWidth + f % panelWidth] = (float)u;
-        }
-    }
+extern "C" void ck_winograd_pack(int T, const float *weights, ck_filter_steps steps, int64_t channels, int64_t filters,
+                                 float *packed, ck_parallel parallel) {
+  Packing p = {weights, steps, channels, filters, ck_padded_channels(filters) / panelWidth, packed};
+  // Pieces of 16 channels of one panel: their weights are read from few lines of memory.
+  parallel.run(parallel.runner, p.panels * ((channels + 15) / 16), T == 2 ? packBody<2> : packBody<4>, &p);
 }
 
 extern "C" int64_t ck_winograd_scratch_size(int T, const ck_convolution *c, int workers) {
@@ -319,7 +299,7 @@ extern "C" void ck_winograd(int T, const ck_convolution *c, const float *in, con
   const Form f = form(T, c, parallel.workers);
   Call call = {};
   call.c = c, call.in = in, call.residual = residual, call.out = out, call.scratch = scratch, call.T = T;
-  call.tilesY = (c->out_height + T - 1) / T, call.tilesX = (c->out_width + T - 1) / T, call.tiles = f.tiles;
+  call.grid = TileGrid::of(T, *c);
   call.padded = ck_padded_channels(c->filters), call.panels = call.padded / panelWidth, call.block = f.block;
   if (!f.isShared) {
     parallel.run(parallel.runner, (f.tiles + f.block - 1) / f.block, blocksBody, &call);

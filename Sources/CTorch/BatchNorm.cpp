@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/native_batch_norm.h>
@@ -15,6 +14,7 @@
 #include <algorithm>
 
 #include "Border.h"
+#include "Convolution.h"
 #include "Parallel.h"
 
 using namespace border;
@@ -26,10 +26,9 @@ at::Tensor asRows(const at::Tensor &x) {
   return x.dim() == 4 ? x.contiguous(c10::MemoryFormat::ChannelsLast) : x.contiguous();
 }
 
-/// A new tensor like `x` (which asRows has laid out) with the same order in memory, whatever its ambiguous strides say.
+/// A new tensor like `x` (which asRows has laid out) with the same order in memory.
 at::Tensor emptyRows(const at::Tensor &x) {
-  return x.dim() == 4 ? at::empty(x.sizes(), x.options().memory_format(c10::MemoryFormat::ChannelsLast))
-                      : at::empty(x.sizes(), x.options());
+  return x.dim() == 4 ? emptyChannelsLast(x.sizes(), x.options()) : at::empty(x.sizes(), x.options());
 }
 
 const float *data(const at::Tensor &t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
@@ -123,45 +122,31 @@ struct FusedBatchNorm : torch::autograd::Function<FusedBatchNorm> {
   }
 };
 
-struct Window {
-  std::vector<int64_t> stride, padding, dilation;
-  int64_t groups;
-};
-
 /// Bytes of a normalised tensor that the sparing way back holds at a time.
 constexpr int64_t pieceBytes = 8 << 20;
 
 /// The gradients of a convolution whose input is computed again, all images at once, or where memory is dear a few at a time:
 /// neither the normalised tensor nor what the library makes of it in another order then exists as a whole.
-struct ConvolutionGradients {
-  at::Tensor input, weight, bias;
-
-  static ConvolutionGradients make(const Normalisation &n, const at::Tensor &gradient, const at::Tensor &weight,
-                                   const at::Tensor &bias, const Window &w, bool needsWeight, bool needsBias,
-                                   bool sparing) {
-    auto part = [&](const at::Tensor &dy, const at::Tensor &x) {
-      auto [da, dw, db] = at::convolution_backward(
-          dy, x, weight, bias.defined() ? at::OptionalIntArrayRef(bias.sizes()) : at::OptionalIntArrayRef(), w.stride,
-          w.padding, w.dilation, false, {0, 0}, w.groups, {true, needsWeight, needsBias});
-      return ConvolutionGradients{da, dw, db};
-    };
-    at::Tensor dy = asRows(gradient);
-    const int64_t images = n.rows.size(0), bytes = n.rows.numel() * sizeof(float);
-    if (!sparing || bytes <= 4 * pieceBytes) return part(dy, n.output());
-    const int64_t count = std::max<int64_t>(1, pieceBytes / (bytes / images));
-    ConvolutionGradients sum{emptyRows(n.rows), {}, {}};
-    for (int64_t first = 0; first < images; first += count) {
-      const int64_t some = std::min(count, images - first);
-      Normalisation piece = n;
-      piece.rows = n.rows.narrow(0, first, some);
-      auto g = part(dy.narrow(0, first, some), piece.output());
-      sum.input.narrow(0, first, some).copy_(g.input);
-      if (needsWeight) sum.weight = sum.weight.defined() ? sum.weight.add_(g.weight) : g.weight;
-      if (needsBias) sum.bias = sum.bias.defined() ? sum.bias.add_(g.bias) : g.bias;
-    }
-    return sum;
+ConvolutionGradients gradientsByPieces(const Normalisation &n, const at::Tensor &gradient, const at::Tensor &weight,
+                                       const at::Tensor &bias, const Window &w, bool needsWeight, bool needsBias,
+                                       bool sparing) {
+  at::Tensor dy = asRows(gradient);
+  const int64_t images = n.rows.size(0), bytes = n.rows.numel() * sizeof(float);
+  if (!sparing || bytes <= 4 * pieceBytes)
+    return convolutionGradients(dy, n.output(), weight, bias, w, needsWeight, needsBias);
+  const int64_t count = std::max<int64_t>(1, pieceBytes / (bytes / images));
+  ConvolutionGradients sum{emptyRows(n.rows), {}, {}};
+  for (int64_t first = 0; first < images; first += count) {
+    const int64_t some = std::min(count, images - first);
+    Normalisation piece = n;
+    piece.rows = n.rows.narrow(0, first, some);
+    auto g = convolutionGradients(dy.narrow(0, first, some), piece.output(), weight, bias, w, needsWeight, needsBias);
+    sum.input.narrow(0, first, some).copy_(g.input);
+    if (needsWeight) sum.weight = sum.weight.defined() ? sum.weight.add_(g.weight) : g.weight;
+    if (needsBias) sum.bias = sum.bias.defined() ? sum.bias.add_(g.bias) : g.bias;
   }
-};
+  return sum;
+}
 
 /// The same, then a convolution of the result. The normalised tensor is not kept for the backward pass but computed again:
 /// a network stores one tensor a layer instead of two.
@@ -177,7 +162,7 @@ struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
     ctx->saved_data["dilation"] = w.dilation;
     ctx->saved_data["groups"] = w.groups;
     ctx->saved_data["sparing"] = sparing;
-    return at::conv2d(n.output(), weight, bias, w.stride, w.padding, w.dilation, w.groups);
+    return convolution(n.output(), weight, bias, w);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
@@ -188,7 +173,7 @@ struct FusedNormConvolution : torch::autograd::Function<FusedNormConvolution> {
     // Only tensors that are there are counted: without a slope the weight is the fourth.
     const size_t weightIndex = n.slope.defined() ? 4 : 3;
     const bool needsBias = bias.defined() && ctx->needs_input_grad(weightIndex + 1);
-    auto c = ConvolutionGradients::make(
+    auto c = gradientsByPieces(
         n, gradients[0], weight, bias,
         {ctx->saved_data["stride"].toIntVector(), ctx->saved_data["padding"].toIntVector(),
          ctx->saved_data["dilation"].toIntVector(), ctx->saved_data["groups"].toInt()},

@@ -2,7 +2,7 @@ import CKernels
 import Testing
 
 /// Numbers in [-1, 1) from a counter; the same on every machine.
-private func numbers(_ count: Int, seed: UInt64) -> [Float] {
+func numbers(_ count: Int, seed: UInt64) -> [Float] {
   (0..<count).map { i in
     var z = seed &+ UInt64(i) &* 0x9E37_79B9_7F4A_7C15
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9

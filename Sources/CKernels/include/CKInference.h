@@ -76,13 +76,25 @@ void ck_convolve_depthwise(const ck_convolution *convolution, const float *in, c
 
 /// Floats of transformed, packed weights.
 int64_t ck_winograd_weights_size(int tile, int64_t channels, int64_t filters);
-/// Transforms and packs weights [filters, 3 * 3 * channels].
-void ck_winograd_pack(int tile, const float *weights, int64_t channels, int64_t filters, float *packed);
+/// Floats from a filter of 3x3 weights to the next, from channel to channel, row to row, column to column; any may be negative.
+typedef struct ck_filter_steps {
+  int64_t filter, channel, row, column;
+} ck_filter_steps;
+/// Transforms and packs weights; with `weights` at the last tap and steps back from there it packs them turned round, as the
+/// gradient of the input wants them.
+void ck_winograd_pack(int tile, const float *weights, ck_filter_steps steps, int64_t channels, int64_t filters,
+                      float *packed, ck_parallel parallel);
 /// Floats of scratch memory that ck_winograd needs with this many workers.
 int64_t ck_winograd_scratch_size(int tile, const ck_convolution *convolution, int workers);
 /// The convolution; tap_y[0] and tap_x[0] are the negated padding.
 void ck_winograd(int tile, const ck_convolution *convolution, const float *in, const float *residual, float *out,
                  float *scratch, ck_parallel parallel);
+/// Floats of scratch memory that ck_winograd_weight_gradient needs.
+int64_t ck_winograd_weight_gradient_scratch_size(const ck_convolution *convolution);
+/// The gradient of a convolution's weights by output tiles of 2x2: `in` and the gradient `dy` of the output as the convolution
+/// lays them; its weights and epilogue are not read. dw lies as `steps` says and is overwritten.
+void ck_winograd_weight_gradient(const ck_convolution *convolution, const float *in, const float *dy, float *dw,
+                                 ck_filter_steps steps, float *scratch, ck_parallel parallel);
 
 // What comes in.
 

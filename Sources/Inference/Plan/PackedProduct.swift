@@ -129,7 +129,10 @@ extension Layer.Product {
     case .winograd(let tile):
       let size = Int(ck_winograd_weights_size(Int32(tile), Int64(channels), Int64(filters)))
       weights = try PlanBuffer(uninitialized: size)
-      ck_winograd_pack(Int32(tile), ordered.pointer, Int64(channels), Int64(filters), weights.pointer)
+      let steps = ck_filter_steps(
+        filter: Int64(depth), channel: 1, row: Int64(3 * channels), column: Int64(channels))
+      ck_winograd_pack(
+        Int32(tile), ordered.pointer, steps, Int64(channels), Int64(filters), weights.pointer, ck_serial())
     }
     return PackedProduct(weights: weights, bias: try shape.padded { Float(bias[$0]) })
   }

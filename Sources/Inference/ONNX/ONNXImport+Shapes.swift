@@ -190,7 +190,7 @@ extension ONNXGraphReader {
       guard !output.isEmpty else { continue }
       // Each part is called like the tensor it makes.
       let named = ONNXNode("Split", name: "", inputs: node.inputs, outputs: [output])
-      known[output] = .tensor(try emit(.slice(cut), [x], for: named))
+      learn(output, .tensor(try emit(.slice(cut), [x], for: named)))
     }
   }
 

@@ -93,9 +93,11 @@ struct ONNXGraphReader {
   var weights: [String: StoredTensor] = [:]
   /// Those of them that are running statistics.
   private var auxiliaries: Set<String> = []
-  var known: [String: ONNXKnown] = [:]
+  private(set) var known: [String: ONNXKnown] = [:]
   /// How many nodes and outputs take each tensor.
-  var uses: [String: Int] = [:]
+  private var uses: [String: Int] = [:]
+  /// The tensors of the file that a graph node stands for: a Cast, for one, makes none of its own.
+  private var aliases: [Int: [String]] = [:]
 
   private var names: Set<String> = []
   private var initializers: [String: StoredTensor] = [:]
@@ -129,7 +131,7 @@ struct ONNXGraphReader {
       guard uses[input.name] != nil else { continue }
       let value = try append(
         NetworkGraph.Node(name: input.name, operation: .input(try shape(of: input))))
-      known[input.name] = .tensor(value)
+      learn(input.name, .tensor(value))
     }
     for index in needed { try read(model.graph.nodes[index]) }
     var outputs: [Value] = []
@@ -256,6 +258,15 @@ struct ONNXGraphReader {
   }
 
   // MARK: What operators are read with
+
+  /// Keeps what is known of a tensor of the file.
+  mutating func learn(_ name: String, _ found: ONNXKnown) {
+    known[name] = found
+    if case .tensor(let value) = found { aliases[value.node, default: []].append(name) }
+  }
+
+  /// Whether a single node takes a value, under whichever of its names, so that it may be changed for that node.
+  func isUsedOnce(_ value: Value) -> Bool { aliases[value.node, default: []].allSatisfy { uses[$0] == 1 } }
 
   /// What a node's graph node is called: outputs like their tensor, others like the file's node.
   func baseName(_ node: ONNXNode) -> String {

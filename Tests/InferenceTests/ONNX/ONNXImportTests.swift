@@ -213,6 +213,32 @@ import Testing
     }
   }
 
+  /// A bias joins the product before it only where nothing else takes the product, under whichever name.
+  @Test(arguments: ["m", "c", "once"]) func aBiasStaysInItsBranch(_ other: String) throws {
+    var nodes = [
+      ONNXNode("MatMul", name: "product", inputs: ["x", "w"], outputs: ["m"]),
+      ONNXNode("Cast", name: "alias", inputs: ["m"], outputs: ["c"], attributes: [.init("to", .int(1))]),
+      ONNXNode("Add", name: "bias", inputs: ["c", "b"], outputs: ["y"]),
+    ]
+    let isShared = other != "once"
+    if isShared { nodes.append(ONNXNode("Relu", name: "branch", inputs: [other], outputs: ["z"])) }
+    let graph = try NetworkGraph.importing(
+      model(
+        nodes, shape: [.symbol("N"), .size(2)],
+        initializers: [
+          ONNXTensor("w", try StoredTensor(shape: [2, 2], floats: [1, 2, 3, 4])),
+          ONNXTensor("b", try StoredTensor(shape: [2], floats: [10, 20])),
+        ], outputs: isShared ? ["y", "z"] : ["y"])
+    ).graph
+    let hasBias = graph.nodes.contains { node in
+      if case .fullyConnected(let layer) = node.operation { layer.bias } else { false }
+    }
+    #expect(hasBias == !isShared)
+    let input = try #require(NaiveExecutor.Tensor(shape: [1, 2], elements: [1, 1]))
+    let outputs = try NaiveExecutor(graph).run(["x": input]).map(\.elements)
+    #expect(outputs == (isShared ? [[14, 26], [4, 6]] : [[14, 26]]))
+  }
+
   @Test func partsOfGELUAreNotTakenForSomethingElse() {
     func half(_ value: Float, _ name: String) throws -> ONNXTensor {
       ONNXTensor(name, try StoredTensor(shape: [], floats: [value]))

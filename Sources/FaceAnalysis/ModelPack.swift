@@ -82,9 +82,10 @@ public struct ModelPack: Sendable {
     let model = try ONNXModel(path: path)
     let weights = Set(model.graph.initializers.map(\.name))
     let inputs = model.graph.inputs.filter { !weights.contains($0.name) }
-    let size = inputs.first?.imageSize
+    let size: NetworkGraph.Extent?
+    do throws(GraphError) { size = try model.imageSize() } catch { throw FormatError(error, path: path) }
     let place: WritableKeyPath<ModelPack, Model?>
-    switch (model.graph.outputs.count, size) {
+    switch (model.graph.outputs.count, size.map { ($0.height, $0.width) }) {
     case (5..., _): place = \.detector
     case (1, (192, 192)?):
       guard model.graph.outputs[0].lastSize != 3309 else {
@@ -112,6 +113,11 @@ extension ModelPack.Model {
     return model.graph.nodes.prefix(3).contains { $0.name == "bn_data" }
   }
 
+  /// Height and width of the images that go in; nil where the file leaves them open.
+  func imageSize() throws(FaceAnalysisError) -> NetworkGraph.Extent? {
+    do throws(GraphError) { return try model.imageSize() } catch { throw .file(FormatError(error, path: path)) }
+  }
+
   /// The network at an input size; nil keeps the file's.
   func network(
     _ size: NetworkGraph.Extent? = nil, preprocessing: Preprocessing? = nil, openVINO: String?
@@ -126,8 +132,11 @@ extension ModelPack.Model {
 
   /// The network with the preprocessing RGB, (x − 127.5) · scale, where it does not scale itself.
   func network(scale: Double, openVINO: String?) throws(FaceAnalysisError) -> ONNXNetwork {
-    guard let size = model.imageSize else {
-      throw .file(FormatError(.unsupported, "the network takes no images", path: path))
+    guard let size = try imageSize() else {
+      throw .file(
+        FormatError(
+          .unsupported, "the network takes no images of a fixed size", path: path,
+          advice: "export it with the height and width of its images"))
     }
     return try network(
       preprocessing: Preprocessing(
@@ -137,14 +146,6 @@ extension ModelPack.Model {
 }
 
 extension ONNXValueInfo {
-  /// Height and width of an image; nil where they are open or it is none.
-  fileprivate var imageSize: (Int, Int)? {
-    guard let shape, shape.count == 4, case .size(let height) = shape[2], case .size(let width) = shape[3] else {
-      return nil
-    }
-    return (height, width)
-  }
-
   fileprivate var lastSize: Int? {
     guard let last = shape?.last, case .size(let size) = last else { return nil }
     return size
@@ -162,16 +163,16 @@ extension FaceDetector {
   static func load(
     _ model: ModelPack.Model, inputSide: Int = defaultInputSide, openVINO: String? = nil
   ) throws(FaceAnalysisError) -> FaceDetector {
-    let declared = model.model.graph.inputs.first?.imageSize
     let side: Int
-    switch declared {
-    case (let height, let width)? where height > 0 && width > 0:
-      guard height == width else {
+    if let declared = try model.imageSize() {
+      guard declared.height == declared.width else {
         throw .file(
-          FormatError(.unsupported, "a detector for \(width)×\(height), squares are expected", path: model.path))
+          FormatError(
+            .unsupported, "a detector for \(declared.width)×\(declared.height), squares are expected", path: model.path)
+        )
       }
-      side = height
-    default:
+      side = declared.height
+    } else {
       guard inputSide > 0, inputSide % 32 == 0, inputSide <= 4096 else {
         throw .usage("the detector's input is a multiple of 32 up to 4096, not \(inputSide)")
       }

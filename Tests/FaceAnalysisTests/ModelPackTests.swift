@@ -101,6 +101,23 @@ import Testing
     #expect(throws: FormatError.self) { try ModelPack(folder) }
   }
 
+  @Test func `A pack with a network for enormous images is refused`() throws {
+    let folder = FileManager.default.temporaryDirectory.path + "/pack-\(UUID().uuidString)"
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder)
+    for name in ["det_small", "w600k_small"] {
+      var model = try ONNXModel(path: "\(Self.folder)/\(name).onnx")
+      let path = "\(folder)/\(name).onnx"
+      for side in [1 << 16, 1 << 40, Int.max - 15] {
+        model.graph.inputs[0].shape = [.size(1), .size(3), .size(side), .size(side)]
+        try Data(model.serialized()).write(to: URL(fileURLWithPath: path))
+        let error = #expect(throws: FormatError.self) { try ModelPack(folder) }
+        #expect(error?.code == .tooLarge && error?.path == path)
+      }
+      try FileManager.default.removeItem(atPath: path)
+    }
+  }
+
   @Test func `The README shows the example as it is compiled`() throws {
     let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent().path

@@ -1,3 +1,4 @@
+import Foundation
 import Imaging
 import Jobs
 import Testing
@@ -52,6 +53,48 @@ import Testing
     #expect(faces == [face.moved(scale: 0.5, origin: .zero)])
     #expect(Array(pixels[3 * (10 * 100 + 50)..<3 * (10 * 100 + 50) + 3]) == [200, 200, 200])
     #expect(Array(pixels[3 * (90 * 100 + 50)..<3 * (90 * 100 + 50) + 3]) == [123, 117, 104])
+  }
+
+  /// The square is what the reference makes; here it would be 10 GiB.
+  @Test func panoramasArePaddedWithoutTheirSquare() throws {
+    func peak() throws -> Int {
+      let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+      let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })
+      return try #require(line.split(separator: " ").dropFirst().first.flatMap { Int($0) }) << 10
+    }
+    let before = try peak()
+    for (width, height) in [(10000, 20), (20, 10000), (60000, 20), (20, 60000)] {
+      var image = try Image(width: width, height: height)
+      image.withPixels { pixels in for index in pixels.indices { pixels[index] = 200 } }
+      // Wider or higher than any square of the shorter side.
+      let face = TrainingFace(box: SIMD4(0, 0, min(Float(width), 5000), min(Float(height), 5000)))
+      let augmentation = PortAugmentation(distortsColours: false, mirrors: false)
+      let (faces, pixels) = apply(augmentation, image, [face], seed: 1, size: 40)
+      #expect(faces == [face.moved(scale: 40 / Float(max(width, height)), origin: .zero)])
+      #expect(pixels.suffix(3) == [123, 117, 104])
+    }
+    #expect(try peak() - before < 4 << 30)
+  }
+
+  @Test(arguments: Resampling.allCases) func paddingIsThatOfAWholeSquare(method: Resampling) {
+    for (width, height, size) in [(50, 9, 32), (9, 50, 32), (7, 4, 64), (4, 7, 64), (49, 50, 20), (50, 49, 50)] {
+      let side = max(width, height)
+      let border: [UInt8] = [123, 117, 104]
+      let source = (0..<3 * width * height).map { UInt8(($0 * 37) % 251) }
+      let square = (0..<3 * side * side).map { index in
+        let (x, y) = (index / 3 % side, index / 3 / side)
+        return x < width && y < height ? source[3 * (y * width + x) + index % 3] : border[index % 3]
+      }
+      for mirrors in [false, true] {
+        let memory = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 3 * size * size)
+        defer { memory.deallocate() }
+        method.resize(square, side: side, to: size, mirrors: mirrors, into: memory)
+        let whole = Array(memory)
+        method.resize(
+          source, width: width, height: height, border: border, to: size, mirrors: mirrors, into: memory)
+        #expect(Array(memory) == whole, "\(width)×\(height) to \(size)")
+      }
+    }
   }
 
   @Test func everyWayOfResizingKeepsWhatIsFlat() {

@@ -61,6 +61,26 @@ import Torch
     }
   }
 
+  /// A checkpoint fixes the first layers: a run that began without one must not go on with one, nor the other way round.
+  @Test(arguments: [false, true]) func fixedLayersArePartOfAState(startsPretrained: Bool) throws {
+    try Fixtures.withFolder { folder in
+      _ = try writeBackbone(.mnet, "\(folder)/backbone")
+      var c = Fixtures.scenes("\(folder)/run", steps: 1)
+      c.batchSize = 2
+      c.schedule.base = 1e-6
+      c.pretrained = startsPretrained ? "\(folder)/backbone" : nil
+      #expect(try Fixtures.losses(c).count == 1)
+      c.maxSteps = 2
+      c.resumes = true
+      var other = c
+      other.pretrained = startsPretrained ? nil : "\(folder)/backbone"
+      let error = #expect(throws: FormatError.self) { try DetectionTrainer(other) }
+      #expect(error?.code == .mismatch && error?.message.contains("fixed_parameters") == true)
+      #expect(error?.advice?.contains("--pretrained") == true)
+      #expect(try Fixtures.losses(c).count == 1)
+    }
+  }
+
   @Test(.enabled(if: Fixtures.isSlow, "set INSIGHTFACE_SLOW_TESTS=1")) func resNetTrainsAndSaves() throws {
     try Fixtures.withFolder { folder in
       var c = Fixtures.scenes("\(folder)/run", steps: 2)

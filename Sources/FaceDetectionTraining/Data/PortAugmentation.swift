@@ -43,10 +43,10 @@ struct PortAugmentation: SampleAugmentation, Equatable {
       }
     }
     if distortsColours { ColourDistortion(&random).apply(&part) }
-    if cut.width != cut.height { part = Self.padded(part, cut.width, cut.height, to: side) }
     let isMirrored = mirrors && random.index(below: 2) == 1
     let method = Resampling.allCases[random.index(below: Resampling.allCases.count)]
-    method.resize(part, side: side, to: size, mirrors: isMirrored, into: pixels)
+    method.resize(
+      part, width: cut.width, height: cut.height, border: Self.padding, to: size, mirrors: isMirrored, into: pixels)
     let kept = isMirrored ? cut.faces.map { $0.mirrored(about: Float(side)) } : cut.faces
     return (kept.map { $0.moved(scale: Float(size) / Float(side), origin: .zero) }, Self.input)
   }
@@ -74,17 +74,6 @@ struct PortAugmentation: SampleAugmentation, Equatable {
         faces: kept.map { $0.moved(scale: 1, origin: low).limited(to: Float(side)) })
     }
     return Cut(width: image.width, height: image.height, faces: faces)
-  }
-
-  private static func padded(_ pixels: [UInt8], _ width: Int, _ height: Int, to side: Int) -> [UInt8] {
-    var square: [UInt8] = []
-    square.reserveCapacity(3 * side * side)
-    for y in 0..<side {
-      let taken = y < height ? width : 0
-      square.append(contentsOf: pixels[3 * y * taken..<3 * y * taken + 3 * taken])
-      for _ in taken..<side { square.append(contentsOf: padding) }
-    }
-    return square
   }
 }
 

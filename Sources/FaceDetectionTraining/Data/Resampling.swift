@@ -71,21 +71,45 @@ enum Resampling: Int, CaseIterable {
   func resize(
     _ source: [UInt8], side: Int, to size: Int, mirrors: Bool, into pixels: UnsafeMutableBufferPointer<UInt8>
   ) {
+    resize(source, width: side, height: side, border: [0, 0, 0], to: size, mirrors: mirrors, into: pixels)
+  }
+
+  /// Brings an RGB image, padded to a square at its right or below, to S × S; pixels beyond the edge are those at it.
+  ///
+  /// The square is never made: that of a panorama would take gigabytes.
+  ///
+  /// - Parameters:
+  ///   - border: the colour of the padding.
+  ///   - mirrors: mirror the result.
+  func resize(
+    _ source: [UInt8], width: Int, height: Int, border: [UInt8], to size: Int, mirrors: Bool,
+    into pixels: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    let side = max(width, height)
     let taps = taps(side, to: size)
-    var row = [Float](repeating: 0, count: 3 * side)
+    // One column stands for all of the padding's.
+    let columns = min(width + 1, side)
+    var row = [Float](repeating: 0, count: 3 * columns)
     source.withUnsafeBufferPointer { source in
       row.withUnsafeMutableBufferPointer { row in
         for y in 0..<size {
+          if taps.first[y] >= height, height < side {
+            for index in 0..<3 * size { pixels[3 * y * size + index] = border[index % 3] }
+            continue
+          }
           row.update(repeating: 0)
           for (offset, weight) in taps.weights[y].enumerated() {
-            let start = min(max(taps.first[y] + offset, 0), side - 1) * 3 * side
-            for x in 0..<3 * side { row[x] += weight * Float(source[start + x]) }
+            let place = min(max(taps.first[y] + offset, 0), side - 1)
+            let taken = place < height ? 3 * width : 0
+            let start = place * 3 * width
+            for x in 0..<taken { row[x] += weight * Float(source[start + x]) }
+            for x in taken..<3 * columns { row[x] += weight * Float(border[x % 3]) }
           }
           for x in 0..<size {
             var (red, green, blue) = (Float(0), Float(0), Float(0))
             let weights = taps.weights[x]
             for offset in weights.indices {
-              let place = 3 * min(max(taps.first[x] + offset, 0), side - 1)
+              let place = 3 * min(max(taps.first[x] + offset, 0), columns - 1)
               red += weights[offset] * row[place]
               green += weights[offset] * row[place + 1]
               blue += weights[offset] * row[place + 2]

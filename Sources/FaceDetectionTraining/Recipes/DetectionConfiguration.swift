@@ -132,6 +132,10 @@ public struct DetectionConfiguration: Sendable {
     return (port, false)
   }
 
+  /// How many parameters stay as they are: the reference holds the first layers of mnet where a checkpoint put them
+  /// (`LAYER_FIX`).
+  var fixedParameters: Int { network == .mnet && pretrained != nil ? 6 : 0 }
+
   /// What the landmark loss is weighted with.
   var landmarkFactor: Double { landmarkWeight ?? (network == .mnet ? 2.5 : 2) }
 

@@ -66,9 +66,8 @@ extension DetectionTrainer {
         let kind = checkpoint.graph == nil ? "a backbone" : "RetinaFace"
         log.note(report(checkpoint.path, kind, loaded, missing, of: checkpoint.weights.count))
       }
-      // The reference holds the first layers of mnet where they were (`LAYER_FIX`).
-      if c.network == .mnet {
-        let fixed = model.network.parameters.prefix(6)
+      if c.fixedParameters > 0 {
+        let fixed = model.network.parameters.prefix(c.fixedParameters)
         for parameter in fixed { parameter.tensor.requiresGrad = false }
         log.note("note: fixed are \(fixed.map(\.name).joined(separator: ", "))")
       }
@@ -111,6 +110,8 @@ extension DetectionTrainer {
       + (missing.isEmpty ? "" : " (\(names))") + (count > loaded ? "; \(count - loaded) of the file are not used" : "")
   }
 
+  private static let fixedParameters = "fixed_parameters"
+
   /// What must agree between a state and the run that takes it up.
   static func identity(_ c: DetectionConfiguration, _ count: Int) -> [String: String] {
     var notes = [
@@ -120,6 +121,7 @@ extension DetectionTrainer {
       "crop_scales": "\(c.augmentation.cropScales)", "jitter": "\(c.augmentation.colourStrength)",
       "anchors_per_image": "\(c.anchorsPerImage)", "landmark_weight": "\(c.landmarkFactor)",
       "colour_mode": c.augmentation.isColourWide ? "2" : "1", "mirror": "\(c.mirrors)",
+      fixedParameters: "\(c.fixedParameters)",
     ]
     switch c.data {
     case .folder: notes["data"] = "folder"
@@ -131,11 +133,14 @@ extension DetectionTrainer {
 
   static func check(_ state: TrainingState.Reader, _ identity: [String: String], _ path: String) throws(FormatError) {
     for (key, value) in identity.sorted(by: { $0.key < $1.key }) {
-      let saved = try state.note(key)
+      // Older states do not say how many parameters they held fixed.
+      let saved = key == fixedParameters ? state.notes[key] ?? value : try state.note(key)
       guard saved == value else {
+        let same =
+          key == fixedParameters ? "--pretrained as at the start, which fixes the first layers" : "the same \(key)"
         throw FormatError(
           .mismatch, "the state was saved with \(key)=\(saved), this run has \(key)=\(value)", path: path,
-          advice: "resume with the same \(key), or start anew without --resume")
+          advice: "resume with \(same), or start anew without --resume")
       }
     }
   }

@@ -1,8 +1,8 @@
 /// The variables of a MATLAB 5 file (`.mat`, version 0x0100), little-endian, compressed or not.
 ///
 /// Read are numbers (real, dense), text, cells and structures. Memory is bounded by what the file holds: zlib parts
-/// expand to at most `expansionLimit` bytes in all, counts are checked against the bytes that stand behind them, and
-/// nesting ends at 32.
+/// expand to at most `expansionLimit` bytes in all, values take at most that much and 24 times the size of the file, counts
+/// are checked against the bytes that stand behind them, and nesting ends at 32.
 ///
 /// Format: MathWorks, "MAT-File Format", level 5.
 public struct MatFile: Sendable {
@@ -17,7 +17,8 @@ public struct MatFile: Sendable {
   /// - Parameters:
   ///   - path: the file.
   ///   - names: the variables wanted; nil reads all.
-  ///   - expansionLimit: the most bytes that compressed parts may expand to in all.
+  ///   - expansionLimit: the most bytes that compressed parts may expand to in all, and that values may take beside 24 times
+  ///     the size of the file.
   /// - Throws: `FormatError` with path and offset: `.unsupported` for another version, byte order or kind of array,
   ///   `.truncated`, `.corrupt`, `.tooLarge`, and what opening a file throws.
   public init(
@@ -54,7 +55,10 @@ public struct MatFile: Sendable {
         .unsupported, isBigEndian ? "the MATLAB file is big-endian" : "this is no MATLAB file of version 5", path: path,
         offset: 124, advice: "save it in MATLAB with -v6 or -v7 on a little-endian machine")
     }
-    var reader = MatReader(path: path, names: names, allowance: limit)
+    // No plain file that MATLAB writes has values of more than 24 times its size: an empty cell of eight bytes is the worst.
+    let memoryLimit = limit.addingReportingOverflow(24 * bytes.count)
+    var reader = MatReader(
+      path: path, names: names, allowance: limit, memoryLimit: memoryLimit.overflow ? .max : memoryLimit.partialValue)
     var cursor = ByteCursor(bytes, path: path)
     _ = try cursor.take(128, "the header")
     while cursor.remaining > 0 {

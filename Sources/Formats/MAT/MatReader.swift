@@ -4,14 +4,34 @@ struct MatReader {
   let names: Set<String>?
   /// Bytes that compressed parts may still expand to.
   var allowance: Int
+  /// Bytes of memory that values may still take: a byte of a file may stand for a number of eight, or for part of a cell.
+  private var room: Int
+  private let memoryLimit: Int
   var variables: [String: MatValue] = [:]
 
   private static let deepestNesting = 32
+  /// What a value takes beside its numbers or its text, about.
+  private static let valueSize = 160
+  /// What the name of a field takes, about.
+  private static let fieldSize = 64
 
-  init(path: String, names: Set<String>?, allowance: Int) {
+  init(path: String, names: Set<String>?, allowance: Int, memoryLimit: Int) {
     self.path = path
     self.names = names
     self.allowance = allowance
+    self.memoryLimit = memoryLimit
+    room = memoryLimit
+  }
+
+  /// Counts memory before it is taken.
+  private mutating func reserve(_ count: Int, of size: Int, _ cursor: ByteCursor) throws(FormatError) {
+    let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
+    guard !overflow, bytes <= room else {
+      throw cursor.error(
+        .tooLarge, "the values take more than \(memoryLimit) bytes of memory",
+        advice: "get the file from a source that you trust, or save fewer variables in it")
+    }
+    room -= bytes
   }
 
   /// The type and the bytes of an element; short elements hold both in eight bytes.
@@ -76,6 +96,7 @@ struct MatReader {
   private mutating func readNamed(_ cursor: inout ByteCursor) throws(FormatError) {
     let header = try readHeader(&cursor)
     if let names, !names.contains(header.name) { return }
+    try reserve(1, of: Self.valueSize, cursor)
     variables[header.name] = try readBody(&cursor, header, depth: 0)
   }
 
@@ -115,7 +136,9 @@ struct MatReader {
       name: String(decoding: name.bytes, as: UTF8.self))
   }
 
-  private func readBody(_ cursor: inout ByteCursor, _ header: Header, depth: Int) throws(FormatError) -> MatValue {
+  private mutating func readBody(_ cursor: inout ByteCursor, _ header: Header, depth: Int) throws(FormatError)
+    -> MatValue
+  {
     switch header.kind {
     case 1:
       return .cells(shape: header.shape, elements: try readCells(&cursor, header.count, depth: depth))
@@ -140,7 +163,7 @@ struct MatReader {
     }
   }
 
-  private func readCells(
+  private mutating func readCells(
     _ cursor: inout ByteCursor, _ count: Int, depth: Int
   ) throws(FormatError) -> [MatValue] {
     guard depth < Self.deepestNesting else {
@@ -150,6 +173,7 @@ struct MatReader {
     guard count <= cursor.remaining / 8 else {
       throw cursor.error(.truncated, "\(count) cells in \(cursor.remaining) bytes")
     }
+    try reserve(count, of: Self.valueSize, cursor)
     var elements: [MatValue] = []
     elements.reserveCapacity(count)
     for _ in 0..<count {
@@ -167,7 +191,7 @@ struct MatReader {
     return elements
   }
 
-  private func readStructures(
+  private mutating func readStructures(
     _ cursor: inout ByteCursor, _ header: Header, depth: Int
   ) throws(FormatError) -> MatValue {
     let length = try numbers(try next(&cursor), cursor)
@@ -177,6 +201,7 @@ struct MatReader {
     else {
       throw cursor.error(.corrupt, "the names of a structure's fields are not sound")
     }
+    try reserve(names.bytes.count / width, of: Self.fieldSize, cursor)
     let fields = (0..<names.bytes.count / width).map { index in
       String(decoding: names.bytes[width * index..<width * (index + 1)].prefix { $0 != 0 }, as: UTF8.self)
     }
@@ -190,8 +215,16 @@ struct MatReader {
     return .structures(shape: header.shape, fields: table)
   }
 
-  private func numbers(_ element: Element, _ cursor: ByteCursor) throws(FormatError) -> [Double] {
+  private mutating func numbers(_ element: Element, _ cursor: ByteCursor) throws(FormatError) -> [Double] {
     let bytes = element.bytes
+    let stored =
+      switch element.type {
+      case 1, 2: 1
+      case 3, 4: 2
+      case 5, 6, 7: 4
+      default: 8
+      }
+    try reserve(bytes.count / stored, of: MemoryLayout<Double>.size, cursor)
     func integers<Value: FixedWidthInteger>(_ type: Value.Type) throws(FormatError) -> [Double] {
       let size = MemoryLayout<Value>.size
       guard bytes.count % size == 0 else { throw cursor.error(.corrupt, "\(bytes.count) bytes of numbers of \(size)") }
@@ -222,7 +255,9 @@ struct MatReader {
     }
   }
 
-  private func characters(_ element: Element, _ cursor: ByteCursor) throws(FormatError) -> String {
+  private mutating func characters(_ element: Element, _ cursor: ByteCursor) throws(FormatError) -> String {
+    // Two bytes of a character may become three.
+    try reserve(element.bytes.count, of: 2, cursor)
     switch element.type {
     case 1, 2, 16: return String(decoding: element.bytes, as: UTF8.self)
     case 4, 17:

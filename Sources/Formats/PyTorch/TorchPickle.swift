@@ -1,10 +1,9 @@
 /// Reads the pickles in the files of `torch.save` as data: tensors, numbers, texts and containers; nothing is ever run.
 ///
 /// What an opcode may refer to is a short list of names, each understood here (``Global``); any other is refused at the
-/// opcode that names it. Values live in flat tables and refer to each other by number: nesting costs no stack, cycles
-/// are harmless, and memory is bounded by a small multiple of the pickle.
-struct TorchPickle {
-  enum Value: Equatable {
+/// opcode that names it.
+struct TorchPickle: PickleMachine {
+  enum Value: Equatable, PickleValue {
     case none
     case bool(Bool)
     case int(Int)
@@ -17,6 +16,8 @@ struct TorchPickle {
     case global(Global)
     case storage(Int)
     case tensor(Int)
+
+    var listNumber: Int? { if case .list(let number) = self { number } else { nil } }
   }
 
   /// The names that may be referred to.
@@ -50,18 +51,10 @@ struct TorchPickle {
   private(set) var storages: [Storage] = []
   private(set) var tensors: [TensorView] = []
   private(set) var dictionaries: [[(key: Value, value: Value)]] = []
-  private(set) var lists: [[Value]] = []
-  private var tupleItems: [Value] = []
-  private var tupleRanges: [Range<Int>] = []
+  var state = PickleState<Value>()
   private var cursor: ByteCursor
-  private var stack: [Value] = []
-  private var marks: [Int] = []
-  private var memo: [Int: Value] = [:]
   private var place = 0
-  private var made = 0
 
-  /// A state dictionary with millions of tensors does not exist.
-  private static let maximumValues = 1 << 24
   private static let maximumRank = 64
 
   /// A machine over `range` of the file.
@@ -72,8 +65,6 @@ struct TorchPickle {
 
   /// Where the next pickle or the data begins.
   var offset: Int { cursor.offset }
-
-  func tuple(_ number: Int) -> ArraySlice<Value> { tupleItems[tupleRanges[number]] }
 
   /// The text of a value, `nil` where it is none.
   func text(_ value: Value) -> String? {
@@ -91,53 +82,26 @@ struct TorchPickle {
 
   /// Runs one pickle to its stop code and returns the value it makes; the tables stay for the next.
   mutating func load() throws(FormatError) -> Value {
-    stack.removeAll()
-    marks.removeAll()
-    memo.removeAll()
+    state.restart()
     while true {
       place = cursor.offset
       let opcode = try cursor.integer(UInt8.self, "the pickle's next opcode")
       if opcode == UInt8(ascii: ".") { return try pop() }
-      try execute(opcode)
+      if try !runShared(opcode) { try execute(opcode) }
     }
+  }
+
+  mutating func take(_ count: Int, of what: PickleArgument) throws(FormatError) -> UnsafeRawBufferPointer {
+    try cursor.take(count, what == .number ? "a number" : "an opcode's argument")
   }
 
   private mutating func execute(_ opcode: UInt8) throws(FormatError) {
     switch opcode {
-    case 0x80:
-      let version = try unsigned(UInt8.self)
-      guard version <= 5 else { throw error(.unsupported, "pickle protocol \(version); 0 to 5 are known") }
-    case 0x95: _ = try unsigned(UInt64.self)
-    case UInt8(ascii: "("): marks.append(stack.count)
-    case UInt8(ascii: "0"):
-      if let mark = marks.last, mark == stack.count { marks.removeLast() } else { _ = try pop() }
-    case UInt8(ascii: "1"): stack.removeLast(stack.count - (try popMark()))
-    case UInt8(ascii: "2"):
-      let top = try pop()
-      try push(top)
-      try push(top)
-    case UInt8(ascii: "N"): try push(.none)
-    case 0x88: try push(.bool(true))
-    case 0x89: try push(.bool(false))
-    case UInt8(ascii: "J"): try push(.int(Int(try cursor.integer(Int32.self, "a number"))))
-    case UInt8(ascii: "K"): try push(.int(try unsigned(UInt8.self)))
-    case UInt8(ascii: "M"): try push(.int(try unsigned(UInt16.self)))
-    case 0x8a: try pushLong(try unsigned(UInt8.self))
-    case 0x8b: try pushLong(try unsigned(UInt32.self))
     case UInt8(ascii: "G"):
       try push(.float(Double(bitPattern: try cursor.integer(UInt64.self, "a number").byteSwapped)))
-    case UInt8(ascii: "X"), UInt8(ascii: "T"), UInt8(ascii: "B"): try pushText(try unsigned(UInt32.self))
-    case 0x8c, UInt8(ascii: "U"), UInt8(ascii: "C"): try pushText(try unsigned(UInt8.self))
-    case 0x8d, 0x8e: try pushText(try unsigned(UInt64.self))
-    case UInt8(ascii: "]"): try pushList([])
-    case UInt8(ascii: "l"): try pushList(try popItems())
-    case UInt8(ascii: "a"):
-      let item = try pop()
-      try append([item])
-    case UInt8(ascii: "e"): try append(try popItems())
-    case UInt8(ascii: ")"): try pushTuple([])
-    case UInt8(ascii: "t"): try pushTuple(try popItems())
-    case 0x85, 0x86, 0x87: try pushTuple(try popLast(Int(opcode) - 0x84))
+    case UInt8(ascii: "X"), UInt8(ascii: "T"), UInt8(ascii: "B"): try pushText(try unsigned(4))
+    case 0x8c, UInt8(ascii: "U"), UInt8(ascii: "C"): try pushText(try unsigned(1))
+    case 0x8d, 0x8e: try pushText(try unsigned(8))
     case UInt8(ascii: "}"): try pushDictionary()
     case UInt8(ascii: "d"):
       let items = try popItems()
@@ -145,11 +109,6 @@ struct TorchPickle {
       try insert(items)
     case UInt8(ascii: "s"): try insert(try popLast(2))
     case UInt8(ascii: "u"): try insert(try popItems())
-    case UInt8(ascii: "q"): try put(try unsigned(UInt8.self))
-    case UInt8(ascii: "r"): try put(try unsigned(UInt32.self))
-    case 0x94: try put(memo.count)
-    case UInt8(ascii: "h"): try get(try unsigned(UInt8.self))
-    case UInt8(ascii: "j"): try get(try unsigned(UInt32.self))
     case UInt8(ascii: "c"):
       let module = try line()
       let name = try line()
@@ -187,70 +146,15 @@ struct TorchPickle {
 
   static let saveAgain = "load the file where its program is trusted and save `model.state_dict()`"
 
-  // MARK: - Stack
-
-  private mutating func count(_ values: Int) throws(FormatError) {
-    made += values
-    guard made <= Self.maximumValues else {
-      throw error(.tooLarge, "the pickle makes more than \(Self.maximumValues) values")
-    }
-  }
-
-  private mutating func push(_ value: Value) throws(FormatError) {
-    try count(1)
-    stack.append(value)
-  }
-
-  private mutating func pop() throws(FormatError) -> Value {
-    guard stack.count > marks.last ?? 0, let value = stack.popLast() else { throw underflow() }
-    return value
-  }
-
-  private mutating func popMark() throws(FormatError) -> Int {
-    guard let mark = marks.popLast() else { throw error(.corrupt, "the opcode needs a mark, there is none") }
-    return mark
-  }
-
-  private mutating func popItems() throws(FormatError) -> [Value] {
-    try popLast(stack.count - (try popMark()))
-  }
-
-  private mutating func popLast(_ number: Int) throws(FormatError) -> [Value] {
-    guard stack.count - (marks.last ?? 0) >= number else { throw underflow() }
-    let items = Array(stack.suffix(number))
-    stack.removeLast(number)
-    return items
-  }
-
-  private func underflow() -> FormatError { error(.corrupt, "the opcode needs more values than there are") }
-
-  private mutating func pushList(_ items: [Value]) throws(FormatError) {
-    lists.append(items)
-    try push(.list(lists.count - 1))
-  }
-
-  private mutating func pushTuple(_ items: [Value]) throws(FormatError) {
-    try count(items.count)
-    tupleRanges.append(tupleItems.count..<tupleItems.count + items.count)
-    tupleItems.append(contentsOf: items)
-    try push(.tuple(tupleRanges.count - 1))
-  }
+  // MARK: - Values
 
   private mutating func pushDictionary() throws(FormatError) {
     dictionaries.append([])
     try push(.dictionary(dictionaries.count - 1))
   }
 
-  private mutating func append(_ items: [Value]) throws(FormatError) {
-    guard stack.count > marks.last ?? 0, case .list(let number)? = stack.last else {
-      throw error(.corrupt, "items are appended to something that is not a list")
-    }
-    try count(items.count)
-    lists[number].append(contentsOf: items)
-  }
-
   private mutating func insert(_ items: [Value]) throws(FormatError) {
-    guard stack.count > marks.last ?? 0, case .dictionary(let number)? = stack.last else {
+    guard case .dictionary(let number)? = top else {
       throw error(.corrupt, "items are set in something that is not a dictionary")
     }
     guard items.count % 2 == 0 else { throw error(.corrupt, "a key without its value") }
@@ -258,27 +162,6 @@ struct TorchPickle {
     for index in stride(from: 0, to: items.count, by: 2) {
       dictionaries[number].append((items[index], items[index + 1]))
     }
-  }
-
-  private mutating func put(_ key: Int) throws(FormatError) {
-    guard stack.count > marks.last ?? 0, let top = stack.last else { throw underflow() }
-    try count(1)
-    memo[key] = top
-  }
-
-  private mutating func get(_ key: Int) throws(FormatError) {
-    guard let value = memo[key] else { throw error(.corrupt, "the memo has no entry \(key)") }
-    try push(value)
-  }
-
-  // MARK: - Arguments
-
-  private mutating func unsigned<Number: FixedWidthInteger & UnsignedInteger>(
-    _ type: Number.Type
-  ) throws(FormatError) -> Int {
-    let value = try cursor.integer(type, "an opcode's argument")
-    guard let result = Int(exactly: value) else { throw error(.corrupt, "a length of \(value) bytes") }
-    return result
   }
 
   private mutating func pushText(_ length: Int) throws(FormatError) {
@@ -291,16 +174,6 @@ struct TorchPickle {
     let start = cursor.offset
     while try cursor.integer(UInt8.self, "a line") != UInt8(ascii: "\n") {}
     return String(decoding: cursor.bytes[start..<cursor.offset - 1].prefix(200), as: UTF8.self)
-  }
-
-  private mutating func pushLong(_ byteCount: Int) throws(FormatError) {
-    let bytes = try cursor.take(byteCount, "a number")
-    // The legacy format's magic number has ten bytes; it is compared as bytes before a machine is made.
-    guard byteCount <= 8 else { throw error(.unsupported, "a whole number of \(byteCount) bytes; 8 are read") }
-    var value: UInt64 = 0
-    for (index, byte) in bytes.enumerated() { value |= UInt64(byte) << UInt64(8 * index) }
-    let unused = UInt64(64 - 8 * byteCount)
-    try push(.int(byteCount == 0 ? 0 : Int(Int64(bitPattern: value << unused) >> Int64(unused))))
   }
 
   // MARK: - What the pickle may ask for
@@ -337,9 +210,9 @@ struct TorchPickle {
   }
 
   private func unsafeGlobal(_ name: String) -> FormatError {
-    let shown = name.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? "?" : String($0) }.joined()
-    return error(
-      .unsafe, "the pickle refers to `\(shown)`, which no tensor needs; nothing was run", advice: Self.saveAgain)
+    error(
+      .unsafe, "the pickle refers to `\(Self.shown(name))`, which no tensor needs; nothing was run",
+      advice: Self.saveAgain)
   }
 
   /// Persistent ids are `("storage", type, key, location, count)`; the legacy format adds a view, which must be None.
@@ -419,7 +292,7 @@ struct TorchPickle {
   /// Attributes of a dictionary (`_metadata`: versions of layers) are of no use here; nothing else may be given any.
   private mutating func build() throws(FormatError) {
     _ = try pop()
-    guard stack.count > marks.last ?? 0, case .dictionary? = stack.last else {
+    guard case .dictionary? = top else {
       throw error(.unsafe, "the pickle sets attributes of an object; nothing was run", advice: Self.saveAgain)
     }
   }

@@ -3,11 +3,10 @@
 /// Only what `pickle.dump((bins, issame), …)` of Python 2 and 3 and numpy leaves behind is known (protocols 0 to 5). A
 /// global outside that list is refused at the opcode that names it, before anything is done with it.
 ///
-/// All values live in flat tables and refer to each other by number, and data stays in the file until the caller asks
-/// for it. So nesting costs no stack, cycles are harmless, and a value that is referred to many times exists once:
-/// memory is bounded by a small multiple of the file.
-struct PickleReader {
-  enum Value: Equatable {
+/// Data stays in the file until the caller asks for it, and a value that is referred to many times exists once: memory is
+/// bounded by a small multiple of the file.
+struct PickleReader: PickleMachine {
+  enum Value: Equatable, PickleValue {
     case none
     case bool(Bool)
     case int(Int)
@@ -17,6 +16,8 @@ struct PickleReader {
     case array(Int)
     case type(Int)
     case global(Global)
+
+    var listNumber: Int? { if case .list(let number) = self { number } else { nil } }
   }
 
   /// The names that may be referred to.
@@ -69,29 +70,18 @@ struct PickleReader {
   let bytes: UnsafeRawBufferPointer
   let path: String
   private(set) var blobs: [Blob] = []
-  private(set) var lists: [[Value]] = []
   private(set) var arrays: [ArrayState] = []
   private(set) var types: [ElementType] = []
-  private var tupleItems: [Value] = []
-  private var tupleRanges: [Range<Int>] = []
-  private var stack: [Value] = []
-  private var marks: [Int] = []
-  private var memo: [Int: Value] = [:]
+  var state = PickleState<Value>()
   private var position = 0
   private var opcodeStart = 0
   private var decoded: [Blob: [UInt8]] = [:]
   private var decodedBytes = 0
-  private var made = 0
-
-  /// Sets with millions of images do not exist; a file that makes more values than this is no verification set.
-  private static let maximumValues = 1 << 24
 
   init(_ bytes: UnsafeRawBufferPointer, path: String) {
     self.bytes = bytes
     self.path = path
   }
-
-  func tuple(_ number: Int) -> ArraySlice<Value> { tupleItems[tupleRanges[number]] }
 
   func error(
     _ code: FormatError.Code, _ message: String, at offset: Int? = nil, advice: String? = nil
@@ -111,33 +101,24 @@ struct PickleReader {
       let opcode = bytes[position]
       position += 1
       if opcode == UInt8(ascii: ".") { return try pop() }
-      try execute(opcode)
+      if try !runShared(opcode) { try execute(opcode) }
     }
+  }
+
+  mutating func take(_ count: Int, of what: PickleArgument) throws(FormatError) -> UnsafeRawBufferPointer {
+    guard bytes.count - position >= count else {
+      throw error(
+        .truncated, "the file ends inside \(what == .number ? "a number" : "an opcode")",
+        advice: "copy or download the file again")
+    }
+    defer { position += count }
+    return UnsafeRawBufferPointer(rebasing: bytes[position..<position + count])
   }
 
   private mutating func execute(_ opcode: UInt8) throws(FormatError) {
     switch opcode {
-    case 0x80:
-      let version = try unsigned(1)
-      guard version <= 5 else { throw error(.unsupported, "pickle protocol \(version); 0 to 5 are known") }
-    case 0x95: _ = try unsigned(8)  // Frames only help buffering; their contents are read one opcode after the other.
-    case UInt8(ascii: "("): marks.append(stack.count)
-    case UInt8(ascii: "0"): try popOrMark()
-    case UInt8(ascii: "1"): stack.removeLast(stack.count - (try popMark()))
-    case UInt8(ascii: "2"):
-      let top = try pop()
-      try push(top)
-      try push(top)
-    case UInt8(ascii: "N"): try push(.none)
-    case 0x88: try push(.bool(true))
-    case 0x89: try push(.bool(false))
     case UInt8(ascii: "I"): try pushIntegerLine(isLong: false)
     case UInt8(ascii: "L"): try pushIntegerLine(isLong: true)
-    case UInt8(ascii: "J"): try push(.int(Int(Int32(truncatingIfNeeded: try unsigned(4)))))
-    case UInt8(ascii: "K"): try push(.int(try unsigned(1)))
-    case UInt8(ascii: "M"): try push(.int(try unsigned(2)))
-    case 0x8a: try pushLong(byteCount: try unsigned(1))
-    case 0x8b: try pushLong(byteCount: try unsigned(4))
     case UInt8(ascii: "S"): try pushQuoted()
     case UInt8(ascii: "T"): try pushBlob(.string, try length(4))
     case UInt8(ascii: "U"): try pushBlob(.string, try length(1))
@@ -150,22 +131,8 @@ struct PickleReader {
     case UInt8(ascii: "X"): try pushBlob(.text, try length(4))
     case 0x8c: try pushBlob(.text, try length(1))
     case 0x8d: try pushBlob(.text, try length(8))
-    case UInt8(ascii: "]"): try pushList([])
-    case UInt8(ascii: "l"): try pushList(try popItems())
-    case UInt8(ascii: "a"):
-      let item = try pop()
-      try append([item])
-    case UInt8(ascii: "e"): try append(try popItems())
-    case UInt8(ascii: ")"): try pushTuple([])
-    case UInt8(ascii: "t"): try pushTuple(try popItems())
-    case 0x85, 0x86, 0x87: try pushTuple(try popLast(Int(opcode) - 0x84))
     case UInt8(ascii: "p"): try put(try indexLine())
-    case UInt8(ascii: "q"): try put(try unsigned(1))
-    case UInt8(ascii: "r"): try put(try unsigned(4))
-    case 0x94: try put(memo.count)
     case UInt8(ascii: "g"): try get(try indexLine())
-    case UInt8(ascii: "h"): try get(try unsigned(1))
-    case UInt8(ascii: "j"): try get(try unsigned(4))
     case UInt8(ascii: "c"):
       let module = try line()
       let name = try line()
@@ -205,96 +172,7 @@ struct PickleReader {
     }
   }
 
-  // MARK: - Stack
-
-  private mutating func count(_ values: Int) throws(FormatError) {
-    made += values
-    guard made <= Self.maximumValues else {
-      throw error(.tooLarge, "the pickle makes more than \(Self.maximumValues) values")
-    }
-  }
-
-  private mutating func push(_ value: Value) throws(FormatError) {
-    try count(1)
-    stack.append(value)
-  }
-
-  private mutating func pop() throws(FormatError) -> Value {
-    guard stack.count > marks.last ?? 0, let value = stack.popLast() else { throw underflow() }
-    return value
-  }
-
-  private mutating func popOrMark() throws(FormatError) {
-    if let mark = marks.last, mark == stack.count {
-      marks.removeLast()
-    } else {
-      _ = try pop()
-    }
-  }
-
-  private mutating func popMark() throws(FormatError) -> Int {
-    guard let mark = marks.popLast() else { throw error(.corrupt, "the opcode needs a mark, there is none") }
-    return mark
-  }
-
-  private mutating func popItems() throws(FormatError) -> [Value] {
-    try popLast(stack.count - (try popMark()))
-  }
-
-  private mutating func popLast(_ number: Int) throws(FormatError) -> [Value] {
-    guard stack.count - (marks.last ?? 0) >= number else { throw underflow() }
-    let items = Array(stack.suffix(number))
-    stack.removeLast(number)
-    return items
-  }
-
-  private func underflow() -> FormatError {
-    error(.corrupt, "the opcode needs more values than there are")
-  }
-
-  private mutating func pushList(_ items: [Value]) throws(FormatError) {
-    lists.append(items)
-    try push(.list(lists.count - 1))
-  }
-
-  private mutating func pushTuple(_ items: [Value]) throws(FormatError) {
-    try count(items.count)
-    tupleRanges.append(tupleItems.count..<tupleItems.count + items.count)
-    tupleItems.append(contentsOf: items)
-    try push(.tuple(tupleRanges.count - 1))
-  }
-
-  private mutating func append(_ items: [Value]) throws(FormatError) {
-    guard stack.count > marks.last ?? 0, case .list(let number)? = stack.last else {
-      throw error(.corrupt, "items are appended to something that is not a list")
-    }
-    try count(items.count)
-    lists[number].append(contentsOf: items)
-  }
-
-  private mutating func put(_ key: Int) throws(FormatError) {
-    guard stack.count > marks.last ?? 0, let top = stack.last else { throw underflow() }
-    try count(1)
-    memo[key] = top
-  }
-
-  private mutating func get(_ key: Int) throws(FormatError) {
-    guard let value = memo[key] else { throw error(.corrupt, "the memo has no entry \(key)") }
-    try push(value)
-  }
-
   // MARK: - Arguments
-
-  private mutating func unsigned(_ size: Int) throws(FormatError) -> Int {
-    guard bytes.count - position >= size else {
-      throw error(.truncated, "the file ends inside an opcode", advice: "copy or download the file again")
-    }
-    var value: UInt64 = 0
-    for index in 0..<size { value |= UInt64(bytes[position + index]) << UInt64(8 * index) }
-    position += size
-    guard let result = Int(exactly: value) else { throw error(.corrupt, "a length of \(value) bytes") }
-    return result
-  }
 
   private mutating func length(_ size: Int) throws(FormatError) -> Int {
     let length = try unsigned(size)
@@ -348,16 +226,6 @@ struct PickleReader {
     try push(.int(value))
   }
 
-  private mutating func pushLong(byteCount: Int) throws(FormatError) {
-    guard byteCount <= 8 else { throw error(.unsupported, "a whole number of \(byteCount) bytes; 8 are read") }
-    guard bytes.count - position >= byteCount else { throw error(.truncated, "the file ends inside a number") }
-    var value: UInt64 = 0
-    for index in 0..<byteCount { value |= UInt64(bytes[position + index]) << UInt64(8 * index) }
-    position += byteCount
-    let unused = UInt64(64 - 8 * byteCount)
-    try push(.int(byteCount == 0 ? 0 : Int(Int64(bitPattern: value << unused) >> Int64(unused))))
-  }
-
   private mutating func pushQuoted() throws(FormatError) {
     let line = try line()
     guard line.count >= 2, let first = line.first, let last = line.last, bytes[first] == bytes[last],
@@ -385,9 +253,8 @@ struct PickleReader {
   }
 
   private func unsafeGlobal(_ name: String) -> FormatError {
-    let shown = name.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? "?" : String($0) }.joined()
-    return error(
-      .unsafe, "the pickle refers to `\(shown)`, which no verification set needs; nothing was run",
+    error(
+      .unsafe, "the pickle refers to `\(Self.shown(name))`, which no verification set needs; nothing was run",
       advice: "do not load this file with Python either, unless you trust where it comes from")
   }
 
@@ -479,8 +346,8 @@ struct PickleReader {
   }
 
   private mutating func build() throws(FormatError) {
-    let state = try pop()
-    guard stack.count > marks.last ?? 0, let target = stack.last, case .tuple(let number) = state else {
+    let attributes = try pop()
+    guard let target = top, case .tuple(let number) = attributes else {
       throw error(.corrupt, "a state for something that has none")
     }
     let items = Array(tuple(number).prefix(16))

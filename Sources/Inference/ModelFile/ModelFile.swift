@@ -214,7 +214,7 @@ public struct ModelFile: Sendable {
 
 extension FormatError {
   /// An error of a network as one of the file that holds it.
-  init(_ error: GraphError, path: String) {
+  package init(_ error: GraphError, path: String) {
     let code: Code =
       switch error.code {
       case .unsupported: .unsupported

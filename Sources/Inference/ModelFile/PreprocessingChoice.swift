@@ -43,7 +43,9 @@ public enum PreprocessingChoice: Sendable, Hashable {
   ) throws(GraphError) -> Preprocessing {
     if case .exact(let preprocessing) = self { return preprocessing }
     guard let size else {
-      throw GraphError(.invalid, message: "the network does not take images, so it has no preprocessing of that kind")
+      throw GraphError(
+        .invalid, message: "the network does not take images of a fixed size, so it has no preprocessing of that kind",
+        advice: "say the preprocessing in full, with the size")
     }
     var preprocessing = Preprocessing.insideGraph(height: size.height, width: size.width, embeddingLength: length)
     if self == .arcFaceTorch {

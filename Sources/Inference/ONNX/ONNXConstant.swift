@@ -9,6 +9,8 @@ struct ONNXConstant {
 
   /// More elements than this are not worked out; weights pass untouched.
   static let maximumElements = 1 << 24
+  /// More dimensions than this are not worked out, nor read from a file: each node could add some to those before it.
+  static let maximumRank = 16
 
   init(_ tensor: StoredTensor, name: String? = nil) {
     self.tensor = tensor
@@ -156,7 +158,9 @@ struct ONNXConstant {
     let size = tensor.dtype.byteCount
     let inner = shape.dropFirst(axis + 1).reduce(1, *) * size
     var bytes: [UInt8] = []
-    for outer in 0..<shape.prefix(axis).reduce(1, *) {
+    // Without elements the axes before this one may be of any length.
+    let outerCount = inner * count == 0 ? 0 : shape.prefix(axis).reduce(1, *)
+    for outer in 0..<outerCount {
       for index in 0..<count {
         let begin = (outer * shape[axis] + start + index * step) * inner
         bytes += tensor.bytes[begin..<begin + inner]
@@ -180,7 +184,9 @@ struct ONNXConstant {
   }
 
   /// Whether all products of sizes fit, also where a size of 0 makes the number of elements 0.
-  private static func isSound(_ shape: [Int]) -> Bool { product(shape.filter { $0 != 0 }) != nil }
+  private static func isSound(_ shape: [Int]) -> Bool {
+    shape.count <= maximumRank && product(shape.filter { $0 != 0 }) != nil
+  }
 
   static func product(_ shape: [Int]) -> Int? {
     var product = 1

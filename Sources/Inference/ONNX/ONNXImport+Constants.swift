@@ -29,8 +29,13 @@ extension ONNXGraphReader {
       }
     }
     guard constants.contains(where: { $0 != nil }) || hasSizes else { return nil }
-    return hasSizes ? try foldedSizes(&a) : try foldedConstants(&a, constants)
+    let result = hasSizes ? try foldedSizes(&a) : try foldedConstants(&a, constants)
+    if case .constant(let made)? = result, !Self.views.contains(node.op) { foldedBytes += made.tensor.bytes.count }
+    return result
   }
+
+  /// Operators whose result shares the elements of what they take.
+  private static let views: Set<String> = ["Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"]
 
   private mutating func constant(_ a: inout ONNXAttributes) throws(GraphError) -> ONNXKnown {
     let name = a.node.outputs.first
@@ -79,6 +84,9 @@ extension ONNXGraphReader {
 
   // MARK: Sizes with the batch size
 
+  /// Longer lists than this are no shapes.
+  private static let maximumSizes = 64
+
   /// Inputs as lists of sizes; nil where one is neither sizes nor a short list of integers.
   private mutating func sizeLists(
     _ a: ONNXAttributes
@@ -88,7 +96,9 @@ extension ONNXGraphReader {
       switch try input(index, of: a.node) {
       case .sizes(let list, let isScalar)?: lists.append((list, isScalar))
       case .constant(let constant)?:
-        guard constant.shape.count <= 1, constant.count <= 64, let numbers = constant.integers else { return nil }
+        guard constant.shape.count <= 1, constant.count <= Self.maximumSizes, let numbers = constant.integers else {
+          return nil
+        }
         lists.append((numbers.map(Dimension.fixed), constant.shape.isEmpty))
       default: return nil
       }
@@ -109,7 +119,10 @@ extension ONNXGraphReader {
     case "Unsqueeze": return .sizes(first.list, isScalar: false)
     case "Squeeze": return first.list.count == 1 ? .sizes(first.list, isScalar: true) : nil
     case "Reshape": return .sizes(first.list, isScalar: lists.count > 1 && lists[1].list.isEmpty)
-    case "Concat": return Self.simplified(lists.flatMap(\.list), isScalar: false)
+    case "Concat":
+      let list = lists.flatMap(\.list)
+      guard list.count <= Self.maximumSizes else { throw a.error(.tooLarge, "makes a list of \(list.count) sizes") }
+      return Self.simplified(list, isScalar: false)
     case "Gather":
       guard lists.count == 2, !first.isScalar, try a.integer("axis") ?? 0 == 0 else { return nil }
       var list: [Dimension] = []
@@ -171,6 +184,11 @@ extension ONNXGraphReader {
       guard let constant else { throw a.error(.shape, "its constants do not fit each other") }
       return .constant(constant)
     }
+    func checkRank(_ rank: Int) throws(GraphError) {
+      guard rank <= ONNXConstant.maximumRank else {
+        throw a.error(.tooLarge, "makes a constant of \(rank) dimensions, at most \(ONNXConstant.maximumRank) are read")
+      }
+    }
     func axes(_ attribute: [Int]?) -> [Int]? { attribute ?? (inputs.count > 1 ? inputs[1]?.integers : nil) }
     switch a.node.op {
     case "Identity", "Dropout": return .constant(first)
@@ -205,6 +223,7 @@ extension ONNXGraphReader {
       return try result(first.reshaped(target))
     case "Unsqueeze":
       guard let given = axes(try a.integers("axes")), given.count <= 8 else { return nil }
+      try checkRank(first.shape.count + given.count)
       var shape = first.shape
       for axis in given.map({ $0 < 0 ? $0 + shape.count + given.count : $0 }).sorted() {
         guard (0...shape.count).contains(axis) else { return try result(nil) }
@@ -220,6 +239,11 @@ extension ONNXGraphReader {
       // Lists only: weights are not put together from parts.
       let parts = inputs.compactMap(\.self)
       guard parts.count == inputs.count, parts.allSatisfy({ $0.shape.count == 1 }) else { return nil }
+      // Before anything is put together: one list may stand there any number of times.
+      let total = parts.reduce(0) { $0 + $1.count }
+      guard total <= ONNXConstant.maximumElements else {
+        throw a.error(.tooLarge, "makes a constant of \(total) elements of \(parts.count) parts")
+      }
       if parts.allSatisfy(\.isInteger) {
         return .constant(ONNXConstant(integers: parts.flatMap { $0.integers ?? [] }))
       }
@@ -235,6 +259,7 @@ extension ONNXGraphReader {
       return try result(ONNXConstant(shape: indices.shape, type: first.tensor.dtype, numbers: picked))
     case "Slice": return try result(Self.slice(first, inputs, try a.integers("starts"), try a.integers("ends"), &a))
     case "ConstantOfShape":
+      try checkRank(first.count)
       guard let shape = first.integers, let count = ONNXConstant.product(shape), count <= ONNXConstant.maximumElements
       else { throw a.error(.tooLarge, "makes a constant of the shape \(first.integers ?? [])") }
       let value = try a.tensor("value").map { ONNXConstant($0) }
@@ -243,7 +268,9 @@ extension ONNXGraphReader {
         ONNXConstant(
           shape: shape, type: value?.tensor.dtype ?? .f32, numbers: [Double](repeating: number, count: count)))
     case "Expand":
-      guard let target = axes(nil), let shape = ONNXConstant.broadcast(first.shape, target) else { return nil }
+      guard let target = axes(nil) else { return nil }
+      try checkRank(target.count)
+      guard let shape = ONNXConstant.broadcast(first.shape, target) else { return nil }
       guard let numbers = first.repeated(to: shape) else { throw a.error(.tooLarge, "makes a constant of \(shape)") }
       return try result(ONNXConstant(shape: shape, type: first.tensor.dtype, numbers: numbers))
     case "Floor", "Ceil", "Sqrt", "Neg", "Reciprocal":
@@ -277,7 +304,9 @@ extension ONNXGraphReader {
     }
     let axes = oldAxes ?? list(3) ?? Array(starts.indices)
     let steps = list(4) ?? [Int](repeating: 1, count: starts.count)
-    guard axes.count == starts.count, steps.count == starts.count else { return nil }
+    guard axes.count == starts.count, steps.count == starts.count, axes.count <= constant.shape.count else {
+      return nil
+    }
     var result = constant
     for (index, axis) in axes.enumerated() {
       let axis = axis < 0 ? axis + constant.shape.count : axis

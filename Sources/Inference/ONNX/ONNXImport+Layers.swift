@@ -264,7 +264,7 @@ extension ONNXGraphReader {
   mutating func addedBias(_ a: ONNXKnown, _ b: ONNXKnown, _ node: ONNXNode) throws(GraphError) -> Value? {
     guard case .tensor(let value) = a, case .constant(let bias) = b,
       case .fullyConnected(var layer) = nodes[value.node].operation, !layer.bias, bias.shape == [layer.units],
-      node.inputs.allSatisfy({ (uses[$0] ?? 0) == 1 || known[$0] == nil })
+      isUsedOnce(value)
     else { return nil }
     layer.bias = true
     nodes[value.node].operation = .fullyConnected(layer)

@@ -18,13 +18,13 @@ extension ONNXGraphReader {
       throw attributes.error(.invalid, "makes nothing")
     }
     if let result = try folded(node) {
-      known[output] = result
+      learn(output, result)
       return
     }
     if node.op == "Split" {
       try split(&attributes)
     } else {
-      known[output] = try result(&attributes)
+      learn(output, try result(&attributes))
     }
     try attributes.finish()
   }

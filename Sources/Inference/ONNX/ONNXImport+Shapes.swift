@@ -136,7 +136,8 @@ extension ONNXGraphReader {
     if let steps = try constant(4, of: node, "steps")?.integers, steps.contains(where: { $0 != 1 }) {
       throw a.error(.unsupported, "steps = \(steps) is not supported, only 1")
     }
-    guard !starts.isEmpty, starts.count == ends.count, starts.count == axes.count else {
+    guard !starts.isEmpty, starts.count == ends.count, starts.count == axes.count, axes.count <= shapes[x.node].rank
+    else {
       throw a.error(.invalid, "has \(starts.count) starts, \(ends.count) ends and \(axes.count) axes")
     }
     var cuts: [Operation.Slice] = []
@@ -190,7 +191,7 @@ extension ONNXGraphReader {
       guard !output.isEmpty else { continue }
       // Each part is called like the tensor it makes.
       let named = ONNXNode("Split", name: "", inputs: node.inputs, outputs: [output])
-      known[output] = .tensor(try emit(.slice(cut), [x], for: named))
+      learn(output, .tensor(try emit(.slice(cut), [x], for: named)))
     }
   }
 

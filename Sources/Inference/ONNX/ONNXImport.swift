@@ -93,22 +93,42 @@ struct ONNXGraphReader {
   var weights: [String: StoredTensor] = [:]
   /// Those of them that are running statistics.
   private var auxiliaries: Set<String> = []
-  var known: [String: ONNXKnown] = [:]
+  private(set) var known: [String: ONNXKnown] = [:]
   /// How many nodes and outputs take each tensor.
-  var uses: [String: Int] = [:]
+  private var uses: [String: Int] = [:]
+  /// The tensors of the file that a graph node stands for: a Cast, for one, makes none of its own.
+  private var aliases: [Int: [String]] = [:]
+
+  /// The part of `foldedLimit` that is the same for every file: 128 MiB.
+  static let foldedAllowance = 1 << 27
+  /// Bytes that constants may take which were worked out or brought into another form.
+  ///
+  /// A few nodes can make gigabytes of nothing. Casting all weights, turning them round and keeping them in single precision
+  /// takes less.
+  private let foldedLimit: Int
+  /// Bytes of them so far.
+  var foldedBytes = 0
 
   private var names: Set<String> = []
   private var initializers: [String: StoredTensor] = [:]
   private var usedInitializers: Set<String> = []
   private var outputNames: [String] = []
 
-  init(model: ONNXModel, options: ONNXImport.Options) throws(GraphError) {
+  init(
+    model: ONNXModel, options: ONNXImport.Options, foldedAllowance: Int = ONNXGraphReader.foldedAllowance
+  ) throws(GraphError) {
     self.model = model
     self.options = options
     guard let opset = model.opset, (1...Int(Int32.max)).contains(opset) else {
       throw GraphError(.invalid, message: "the file does not say the version of its operators (opset)")
     }
     self.opset = opset
+    var stored = 0
+    for initializer in model.graph.initializers { stored += initializer.tensor.bytes.count }
+    for case .tensor(let tensor) in model.graph.nodes.lazy.flatMap(\.attributes).map(\.value) {
+      stored += tensor.bytes.count
+    }
+    foldedLimit = foldedAllowance + 8 * stored
     storedPreprocessing = try model[metadata: ONNXMetadata.preprocessing].map {
       (text) throws(GraphError) in try Preprocessing(encoded: text)
     }
@@ -129,9 +149,17 @@ struct ONNXGraphReader {
       guard uses[input.name] != nil else { continue }
       let value = try append(
         NetworkGraph.Node(name: input.name, operation: .input(try shape(of: input))))
-      known[input.name] = .tensor(value)
+      learn(input.name, .tensor(value))
     }
-    for index in needed { try read(model.graph.nodes[index]) }
+    for index in needed {
+      try read(model.graph.nodes[index])
+      guard foldedBytes <= foldedLimit else {
+        throw ONNXAttributes(node: model.graph.nodes[index], opset: opset).error(
+          .tooLarge,
+          "with it, what is worked out from constants takes \(foldedBytes) bytes, at most \(foldedLimit) are kept",
+          advice: "fold the constants where the file is made, for example with onnxsim")
+      }
+    }
     var outputs: [Value] = []
     for name in outputNames { outputs.append(try output(name)) }
     var graph = try NetworkGraph(nodes: nodes, outputs: outputs).ordered()
@@ -257,6 +285,15 @@ struct ONNXGraphReader {
 
   // MARK: What operators are read with
 
+  /// Keeps what is known of a tensor of the file.
+  mutating func learn(_ name: String, _ found: ONNXKnown) {
+    known[name] = found
+    if case .tensor(let value) = found { aliases[value.node, default: []].append(name) }
+  }
+
+  /// Whether a single node takes a value, under whichever of its names, so that it may be changed for that node.
+  func isUsedOnce(_ value: Value) -> Bool { aliases[value.node, default: []].allSatisfy { uses[$0] == 1 } }
+
   /// What a node's graph node is called: outputs like their tensor, others like the file's node.
   func baseName(_ node: ONNXNode) -> String {
     let tensor = node.outputs.first ?? ""
@@ -380,6 +417,7 @@ struct ONNXGraphReader {
       name = "\(stem)_\(number)"
     }
     weights[name] = tensor
+    foldedBytes += tensor.bytes.count
     if isAuxiliary { auxiliaries.insert(name) }
     return name
   }

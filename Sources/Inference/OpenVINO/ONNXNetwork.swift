@@ -25,6 +25,7 @@ public enum ONNXNetwork: Sendable {
     let refusal: GraphError
     do throws(GraphError) {
       told = try Self.told(model)
+      if inputSize == nil { _ = try model.imageSize() }
     } catch {
       throw FormatError(error, path: path)
     }
@@ -64,7 +65,7 @@ public enum ONNXNetwork: Sendable {
       if let told = try told(model) {
         settled = told
       } else if let preprocessing {
-        settled = try preprocessing.preprocessing(size: model.imageSize, embeddingLength: nil)
+        settled = try preprocessing.preprocessing(size: model.imageSize(), embeddingLength: nil)
       } else {
         throw GraphError(
           .unsupported, message: "the file does not tell its preprocessing: colour order and scaling of the pixels",
@@ -108,13 +109,26 @@ public enum ONNXNetwork: Sendable {
 }
 
 extension ONNXModel {
+  /// The longest side of images that a file may ask for.
+  static let largestImageSide = 4096
+
   /// Height and width of the one image that goes in; nil where they are open or it is none.
-  public var imageSize: NetworkGraph.Extent? {
+  ///
+  /// A size of 0 or less is an open one: so some exporters write it.
+  ///
+  /// - Throws: `GraphError.tooLarge` for images of more than 4096 pixels on a side.
+  public func imageSize() throws(GraphError) -> NetworkGraph.Extent? {
     // Files of old versions list weights among the inputs.
     let weights = Set(graph.initializers.map(\.name))
-    guard let shape = graph.inputs.first(where: { !weights.contains($0.name) })?.shape, shape.count == 4,
-      case .size(let height) = shape[2], case .size(let width) = shape[3]
+    guard let input = graph.inputs.first(where: { !weights.contains($0.name) }), let shape = input.shape,
+      shape.count == 4, case .size(let height) = shape[2], case .size(let width) = shape[3], height > 0, width > 0
     else { return nil }
+    guard max(height, width) <= Self.largestImageSide else {
+      throw GraphError(
+        .tooLarge, node: input.name, operation: "input",
+        message: "takes images of \(width)×\(height) pixels, at most \(Self.largestImageSide) on a side are supported",
+        advice: "export the network for smaller images")
+    }
     return NetworkGraph.Extent(height: height, width: width)
   }
 }

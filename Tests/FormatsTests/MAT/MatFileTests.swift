@@ -48,6 +48,15 @@ import Testing
     #expect(code { () throws(FormatError) in try MatFile(path: path, expansionLimit: 24100) } == .tooLarge)
   }
 
+  /// One mebibyte each, of numbers, cells and fields of a byte, which take eight times that and more.
+  @Test(arguments: ["numbers", "cells", "fields"]) func valuesAreBounded(kind: String) throws {
+    let path = Self.path("bomb-\(kind)")
+    let error = #expect(throws: FormatError.self) { try MatFile(path: path, expansionLimit: 1 << 21) }
+    #expect(error?.code == .tooLarge && error?.path == path && error?.offset == 128 && error?.advice != nil)
+    #expect(error?.message.contains("bytes of memory") == true)
+    #expect(code { () throws(FormatError) in try MatFile(path: path, expansionLimit: 1 << 27) } == nil)
+  }
+
   @Test(arguments: ["plain", "compressed"])
   func damagedFilesAreErrorsAndNothingElse(name: String) throws {
     let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: Self.path(name))).prefix(2600))

@@ -174,6 +174,87 @@ import Testing
     #expect(error(model(nodes, initializers: [shape]))?.code == .tooLarge)
   }
 
+  /// A few nodes that would make gigabytes, or tensors of ever more dimensions, of next to nothing.
+  @Test func chainsThatGrowConstantsAreRefusedAtTheNode() throws {
+    func list(_ name: String, _ numbers: [Int]) throws -> ONNXTensor {
+      let bytes = numbers.flatMap { number in (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
+      return ONNXTensor(name, try StoredTensor(shape: [numbers.count], dtype: .i64, bytes: bytes))
+    }
+    func chain(_ op: String, _ start: String, count: Int, inputs: [String]? = nil) -> [ONNXNode] {
+      (0..<count).map { index in
+        let before = index == 0 ? start : "\(op)\(index - 1)"
+        return ONNXNode(
+          op, name: "\(op)-\(index)", inputs: [before] + (inputs ?? [before]), outputs: ["\(op)\(index)"])
+      }
+    }
+    let constant = ONNXNode("ConstantOfShape", name: "constant", inputs: ["s"], outputs: ["c"])
+    let million = try list("s", [1 << 20])
+    let axes = try list("axes", [0, 1, 2, 3, 4, 5, 6, 7])
+    let bombs: [(node: String, nodes: [ONNXNode], initializers: [ONNXTensor])] = [
+      // 4 MiB each.
+      (
+        "Slice-31", [constant] + chain("Slice", "c", count: 60, inputs: ["zero", "one"]),
+        [try list("s", [1, 1 << 20]), try list("zero", [0]), try list("one", [1])]
+      ),
+      (
+        "expand",
+        [
+          constant, ONNXNode("Concat", name: "double", inputs: ["c", "c"], outputs: ["d"]),
+          ONNXNode("Expand", name: "expand", inputs: ["d", "t"], outputs: ["y"]),
+        ], [million, try list("t", [16, 1 << 21])]
+      ),
+      (
+        "concat",
+        [constant, ONNXNode("Concat", name: "concat", inputs: [String](repeating: "c", count: 17), outputs: ["y"])],
+        [million]
+      ),
+      (
+        "Concat-4",
+        [ONNXNode("Shape", name: "shape", inputs: ["x"], outputs: ["n"])] + chain("Concat", "n", count: 24), []
+      ),
+      ("constant", [constant], [try list("s", [Int](repeating: 1, count: 17))]),
+      (
+        "expand", [constant, ONNXNode("Expand", name: "expand", inputs: ["c", "t"], outputs: ["y"])],
+        [try list("s", [1]), try list("t", [Int](repeating: 1, count: 17))]
+      ),
+      (
+        "Unsqueeze-1", [constant] + chain("Unsqueeze", "c", count: 200, inputs: ["axes"]), [try list("s", [1]), axes]
+      ),
+    ]
+    for (node, nodes, initializers) in bombs {
+      let last = try #require(nodes.last?.outputs.first)
+      let found = error(model(nodes, initializers: initializers, outputs: [last]))
+      #expect(found?.code == .tooLarge && found?.node == node, "\(node): \(String(describing: found))")
+    }
+  }
+
+  /// Each product keeps a weight of its own where the factor differs.
+  @Test func oneWeightInManyFormsIsRefused() throws {
+    let weight = try StoredTensor(shape: [32, 32], floats: [Float](repeating: 1, count: 1 << 10))
+    let nodes = (0..<40).map { index in
+      ONNXNode(
+        "Gemm", name: "gemm\(index)", inputs: [index == 0 ? "x" : "\(index - 1)", "w"], outputs: ["\(index)"],
+        attributes: [.init("alpha", .float(Float(index + 2)))])
+    }
+    let many = model(
+      nodes, shape: [.symbol("N"), .size(32)], initializers: [ONNXTensor("w", weight)], outputs: ["39"])
+    let error = #expect(throws: GraphError.self) {
+      var reader = try ONNXGraphReader(model: many, options: .init(), foldedAllowance: 1 << 16)
+      _ = try reader.read()
+    }
+    // 64 KiB for every file and eight times the 4 KiB of the weight hold 24 forms of it.
+    #expect(error?.code == .tooLarge && error?.node == "gemm24")
+  }
+
+  /// A list without elements says nothing of how long its other axes are.
+  @Test func emptyConstantsAreCutInNoTime() throws {
+    let empty = ONNXTensor("e", try StoredTensor(shape: [1 << 40, 0], dtype: .f32, bytes: []))
+    let cut = ONNXNode(
+      "Slice", name: "cut", inputs: ["e"], outputs: ["y"],
+      attributes: [.init("starts", .ints([0])), .init("ends", .ints([0])), .init("axes", .ints([1]))])
+    #expect(error(model([cut], initializers: [empty], opset: 9))?.code == .unsupported)
+  }
+
   /// Numbers at the ends of their range, which arithmetic on them must survive.
   @Test(arguments: [Int.min, Int.max, -1, 1 << 40])
   func extremeNumbersAreRefused(_ number: Int) throws {
@@ -211,6 +292,32 @@ import Testing
         _ = try? NetworkGraph.importing(model)
       }
     }
+  }
+
+  /// A bias joins the product before it only where nothing else takes the product, under whichever name.
+  @Test(arguments: ["m", "c", "once"]) func aBiasStaysInItsBranch(_ other: String) throws {
+    var nodes = [
+      ONNXNode("MatMul", name: "product", inputs: ["x", "w"], outputs: ["m"]),
+      ONNXNode("Cast", name: "alias", inputs: ["m"], outputs: ["c"], attributes: [.init("to", .int(1))]),
+      ONNXNode("Add", name: "bias", inputs: ["c", "b"], outputs: ["y"]),
+    ]
+    let isShared = other != "once"
+    if isShared { nodes.append(ONNXNode("Relu", name: "branch", inputs: [other], outputs: ["z"])) }
+    let graph = try NetworkGraph.importing(
+      model(
+        nodes, shape: [.symbol("N"), .size(2)],
+        initializers: [
+          ONNXTensor("w", try StoredTensor(shape: [2, 2], floats: [1, 2, 3, 4])),
+          ONNXTensor("b", try StoredTensor(shape: [2], floats: [10, 20])),
+        ], outputs: isShared ? ["y", "z"] : ["y"])
+    ).graph
+    let hasBias = graph.nodes.contains { node in
+      if case .fullyConnected(let layer) = node.operation { layer.bias } else { false }
+    }
+    #expect(hasBias == !isShared)
+    let input = try #require(NaiveExecutor.Tensor(shape: [1, 2], elements: [1, 1]))
+    let outputs = try NaiveExecutor(graph).run(["x": input]).map(\.elements)
+    #expect(outputs == (isShared ? [[14, 26], [4, 6]] : [[14, 26]]))
   }
 
   @Test func partsOfGELUAreNotTakenForSomethingElse() {

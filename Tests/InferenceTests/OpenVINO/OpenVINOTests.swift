@@ -161,6 +161,38 @@ import Testing
     #expect(try ONNXNetwork.unknown(path: known, openVINO: empty) == nil)
   }
 
+  @Test(arguments: [0, -1, Int.min, 4097, 1 << 40, Int.max])
+  func `A size of images that cannot be is an error`(side: Int) throws {
+    let folder = FileManager.default.temporaryDirectory.path + "/sizes-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let path = folder + "/model.onnx"
+    let code: FormatError.Code = side > 0 ? .tooLarge : .mismatch
+    for sides in [[side, 112], [112, side]] {
+      let model = ONNXModel(
+        irVersion: 7, operatorSets: [.init(version: 13)], producerName: "",
+        graph: ONNXGraph(
+          name: "", nodes: [ONNXNode("Hardmax", name: "winner", inputs: ["x"], outputs: ["y"])], initializers: [],
+          inputs: [
+            ONNXValueInfo("x", type: .f32, shape: [.size(1), .size(3)] + sides.map(ONNXValueInfo.Dimension.size))
+          ], outputs: [ONNXValueInfo("y", type: .f32, shape: nil)]))
+      try Data(model.serialized()).write(to: URL(fileURLWithPath: path))
+      let error = #expect(throws: FormatError.self) {
+        try ONNXNetwork.unknown(path: path, preprocessing: .insightFace, openVINO: folder)
+      }
+      #expect(error?.code == code && error?.path == path, "\(String(describing: error))")
+      #expect(error?.description.contains(side > 0 ? "at most 4096" : "of a fixed size") == true)
+      if side > 0 {
+        let error = #expect(throws: FormatError.self) {
+          try ONNXNetwork.load(path: path, model: model, openVINO: folder)
+        }
+        #expect(error?.code == .tooLarge && error?.path == path)
+      } else {
+        #expect(try model.imageSize() == nil)
+      }
+    }
+  }
+
   @Test func `It is looked for by the place of the program`() {
     #expect(
       OpenVINO.standardPlaces(program: "/usr/local/bin/insightface") == [

@@ -29,10 +29,10 @@ build: bootstrap ## build the programs, optimised, into .build/release
 quickstart: build ## make faces, train on them, verify on held-out identities
 	$(BUILD)/insightface quickstart
 
-test: lint bootstrap ## lint, then run the tests
+test: bootstrap lint ## lint, then run the tests
 	$(SWIFT) test --no-parallel $(SWIFT_FLAGS)
 
-test-all: lint bootstrap ## the same with the slow tests, and a package that depends on this one
+test-all: bootstrap lint ## the same with the slow tests, and a package that depends on this one
 	INSIGHTFACE_SLOW_TESTS=1 $(SWIFT) test --no-parallel $(SWIFT_FLAGS)
 	SWIFT_FLAGS="$(SWIFT_FLAGS)" scripts/check-outside-package
 
@@ -58,6 +58,9 @@ install: build ## install a tree that may be moved: make install PREFIX=/usr/loc
 clean: ## remove what was built
 	rm -rf .build
 
-distclean: clean ## remove LibTorch and the peers too
-	if [ -L .libtorch ]; then rm -f .libtorch; else rm -rf .libtorch; fi
-	rm -rf .libtorch.download .libtorch.new .libtorch.old .libtorch.lock .peers
+distclean: clean ## remove LibTorch, OpenVINO and the peers too
+	for tree in .libtorch .openvino; do \
+	  if [ -L $$tree ]; then rm -f $$tree; else rm -rf $$tree; fi; \
+	  rm -rf $$tree.download $$tree.new $$tree.old $$tree.lock; \
+	done
+	rm -rf .peers

@@ -61,8 +61,10 @@ for dataset, margins, mbf_epochs, wd in (("ms1mv2", ARC, 40, 5e-4), ("ms1mv3", A
     torch(f"torch-{dataset}-r50", dataset, "iresnet50", margins, 20, wd=wd)
     torch(f"torch-{dataset}-r100", dataset, "iresnet100", margins, 20, wd=wd)
 torch("torch-ms1mv3-r50-onegpu", "ms1mv3", "iresnet50", ARC, 20, gpus=1, lr=0.02)
-torch("torch-wf12m-mbf", "wf12m", "mbf", COS, 20, wd=1e-4, val_targets=[])
-torch("torch-wf12m-r50", "wf12m", "iresnet50", COS, 20, val_targets=[])
-torch("torch-wf12m-r100", "wf12m", "iresnet100", COS, 20, val_targets=[])
-torch("torch-wf12m-flip-r50", "wf12m", "iresnet50", COS, 20, warmup=2, val_targets=[], path="../datasets/wf12m_flip")
-torch("torch-wf12m-conflict-r50", "wf12m_conflict", "iresnet50", COS, 20, warmup=2, val_targets=[])
+# arcface_torch judges nothing there and saves by the epoch; without a verification set only ckpt 2 saves here.
+UNJUDGED = {"val_targets": [], "ckpt": 2}
+torch("torch-wf12m-mbf", "wf12m", "mbf", COS, 20, wd=1e-4, **UNJUDGED)
+torch("torch-wf12m-r50", "wf12m", "iresnet50", COS, 20, **UNJUDGED)
+torch("torch-wf12m-r100", "wf12m", "iresnet100", COS, 20, **UNJUDGED)
+torch("torch-wf12m-flip-r50", "wf12m", "iresnet50", COS, 20, warmup=2, **UNJUDGED, path="../datasets/wf12m_flip")
+torch("torch-wf12m-conflict-r50", "wf12m_conflict", "iresnet50", COS, 20, warmup=2, **UNJUDGED)

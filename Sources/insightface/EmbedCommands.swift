@@ -20,7 +20,8 @@ struct AnalysisArguments {
     try b.option(
       &preprocessingText, "--preprocessing", value: "TEXT",
       help: "insightface or arcface-torch, for recognition files that do not tell")
-    try b.flag(&flip, "--embed-flip", help: "add the embedding of the mirrored face, as verification does")
+    try b.flag(
+      &flip, "--embed-flip", help: "add the embedding of the mirrored face, as Accuracy-Flip of verification does")
     try detection.bind(&b, modelOption: "--detector")
   }
 
@@ -137,7 +138,7 @@ struct ThresholdArguments {
     if analysis.embedder?.fingerprint != MeasuredThreshold.mobileFaceNetY1Fingerprint {
       warn(
         "note: the threshold was measured with MobileFaceNet y1, not with this network; `insightface verify` tells its own, "
-          + "for --same-at")
+          + "for --same-at with --embed-flip")
     }
     return (measured.cosine, "cosine \(JSONText.number(measured.cosine)), at a FAR of \(JSONText.number(rate))")
   }
@@ -150,7 +151,8 @@ struct CompareCommand: Command {
   static let discussion = """
     Prints the cosine and the squared distance of both embeddings, and same or different. The threshold belongs to the
     recognition network and to the share of strangers that may pass (FAR): --at-far takes those measured with InsightFace's
-    MobileFaceNet y1 on photos of Labeled Faces in the Wild; for other networks give --same-at what `insightface verify` tells.
+    MobileFaceNet y1 on photos of Labeled Faces in the Wild, without --embed-flip; for other networks give --same-at the cosine
+    that `insightface verify` tells, and --embed-flip, with which it was found.
 
       insightface compare --detector models/mnet.25 --recognizer models/y1/model a.jpg b.jpg --at-far 0.0001
       insightface compare --models buffalo_l a.jpg b.jpg --same-at 0.3

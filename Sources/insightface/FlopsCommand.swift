@@ -7,9 +7,9 @@ struct FlopsCommand: Command {
   static let name = "flops"
   static let summary = "Count the parameters and operations of the networks"
   static let discussion = """
-    Parameters are those that training moves; running statistics are not among them. Operations are those of one image by
-    the counter of InsightFace (common/flops_counter.py): two for each product of convolutions and fully connected layers,
-    nothing else counts.
+    Parameters are those that training moves; running statistics, which `insightface model info` counts too, are not among
+    them. Operations are those of one image by the counter of InsightFace (common/flops_counter.py): two for each product
+    of convolutions and fully connected layers, and of the products of matrices that transformers have; nothing else counts.
 
       insightface flops --network y1
       insightface flops --json

@@ -60,9 +60,12 @@ struct ModelInfoCommand: Command {
   static let name = "info"
   static let summary = "Tell format, inputs, outputs, parameters, FLOPs and preprocessing of a model"
   static let discussion = """
-    MODEL is a file of any format (MXNet, ONNX, safetensors, PyTorch's .pt of arcface_torch's networks and .pth of RetinaFace's port), told by its content, or MXNet's PREFIX or PREFIX,EPOCH, or a
-    folder that holds one MXNet model. FLOPs are those of one image, counted as the reference does: convolutions and fully
-    connected layers.
+    MODEL is a file of any format (MXNet, ONNX, safetensors, PyTorch's .pt of arcface_torch's networks and .pth of
+    RetinaFace's port), told by its content, or MXNet's PREFIX or PREFIX,EPOCH, or a folder that holds one MXNet model.
+
+    Parameters are all numbers that the file holds for the network, running statistics among them; `insightface flops`
+    counts without these, as the reference does. FLOPs are those of one image by the reference's counter: convolutions,
+    fully connected layers and products of matrices.
 
       insightface model info models/y1/model,0
     """

@@ -12,7 +12,8 @@ struct VerifyCommand: Command {
   static let summary = "Judge a checkpoint on verification sets (lfw.bin and its like)"
   static let discussion = """
     Ten contiguous folds as in the reference. Accuracy is that of the images as they are, Accuracy-Flip that of the sum
-    of image and mirror image. Thresholds are squared distances of normalised embeddings, d² = 2 − 2 cos.
+    of image and mirror image. Thresholds are squared distances of normalised embeddings, d² = 2 − 2 cos; the best one is
+    that of Accuracy-Flip. With --device cuda:N the training program takes over, which reads MXNet checkpoints and .pt files.
 
       insightface verify --model models/y1-arcface-emore/model,1 --bin faces_emore/lfw.bin --plot roc.svg
     """
@@ -51,7 +52,7 @@ struct VerifyCommand: Command {
       &device, "--device", value: "DEVICE", help: "cpu, or cuda:N for the training program (default: cpu)",
       expected: "cpu, cuda or cuda:N", where: { $0 == "cpu" })
     try b.option(
-      &threads, "--threads", value: "N", help: "threads (default: $INSIGHTFACE_THREADS, else one a core)",
+      &threads, "--threads", value: "N", help: "threads (default: $INSIGHTFACE_THREADS, else one a physical core)",
       expected: "1 or more", where: { $0 >= 1 })
   }
 

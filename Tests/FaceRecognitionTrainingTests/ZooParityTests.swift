@@ -279,12 +279,17 @@ private func error(_ name: String, _ values: [Float], _ golden: ZooCase.Sketch) 
     // What a network does not read may be set, and the log says that it does nothing.
     for (network, key) in [
       (RecognitionNetwork.r50, "net_blocks"), (.y1, "net_se"), (.d169, "net_input"), (.m1, "net_unit"),
-      (.mnas, "net_input"), (.vargfacenet, "net_blocks"),
+      (.mnas, "net_input"), (.vargfacenet, "net_blocks"), (.iresnet50, "net_output"), (.iresnet50, "net_blocks"),
+      (.iresnet2060, "net_unit"), (.mbf, "net_act"), (.mbfLarge, "net_multiplier"), (.vitTiny, "net_blocks"),
+      (.vitLargeMasked, "net_se"),
     ] {
       let c = try configuration(network, key, key == "net_blocks" ? "1" : "7")
       try c.validate()
       #expect(c.withoutEffect.contains { $0.hasPrefix("\(key): no effect") }, "\(network) \(key)")
     }
+    // Of arcface_torch's networks MobileFaceNet alone takes its blocks from there.
+    #expect(throws: ConfigurationError.self) { try configuration(.mbf, "net_blocks", "1,2").validate() }
+    #expect(try configuration(.mbf, "net_blocks", "1,2,3,1").withoutEffect.isEmpty)
     // A key that only some networks have is unknown to the others.
     #expect(throws: ConfigurationError.self) { try configuration(.r50, "densenet_dropout", "0.1") }
     let c = RecognitionConfiguration(network: .d201, loss: .arcface, dataset: "emore")

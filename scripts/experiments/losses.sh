@@ -5,10 +5,10 @@
 #
 # DATASET is a folder with train.rec, train.idx, property and a verification set that holds pairs of both kinds (with one
 # kind any network scores 1). A few steps tell losses apart by nothing: while the own class's probability is below
-# float32's resolution, cosface, elasticface-cos and combined-margin move the weights alike to the last bit. Images of a batch: $BATCH (default 60: a
-# multiple of 3, so that all losses see as many faces); learning rate: $RATE (default 0.05). Triplet losses start from the
-# softmax run, as the reference's recipe has it, at a tenth of the rate. A run that was cut off goes on where it was. The
-# table is written to MODELS/losses.md as well.
+# float32's resolution, cosface, elasticface-cos and combined-margin move the weights alike to the last bit. Images of a
+# batch: $BATCH (default 60: a multiple of 3, so that all losses see as many faces); learning rate: $RATE (default 0.05).
+# Triplet losses start from the softmax run, as the reference's recipe has it, at a tenth of the rate. A run that was cut off
+# goes on where it was. The table is written to MODELS/losses.md as well.
 set -euo pipefail
 
 dataset=${1:?"usage: $0 DATASET [STEPS] [MODELS] [LOSS …]"}
@@ -23,7 +23,7 @@ fi
 train=${INSIGHTFACE_TRAIN:-$(cd "$(dirname "$0")/../.." && pwd)/.build/release/insightface-train}
 batch=${BATCH:-60}
 rate=${RATE:-0.05}
-[ -x "$train" ] || { echo "$train: not built; run: swift build -c release" >&2; exit 1; }
+[ -x "$train" ] || { echo "$train: not built; run: make build" >&2; exit 1; }
 mkdir -p "$models"
 
 for loss in "${losses[@]}"; do

@@ -4,8 +4,9 @@
     table.py [--insightface PROGRAM] [--parity LOG] [--round-trip REPORT.json] [--pytorch REPORT.json] [--onnx REPORT.json]
 
 Parameters and FLOPs come from `insightface flops --json`. LOG is what the slow tests of ZooParityTests write with
-INSIGHTFACE_PARITY_LOG set; the round trips are those of zoo.py and pytorch_reload.py. Errors of arcface_torch's networks are those that the section
-about them tells. The ONNX column is the report of onnx_runtime.py. What was not measured stays as the table has it.
+INSIGHTFACE_PARITY_LOG set; the round trips are those of zoo.py and pytorch_reload.py. Errors of arcface_torch's networks
+are those that the section about them tells. The ONNX column is the report of onnx_runtime.py. What was not measured stays
+as the table has it.
 """
 import argparse
 import json

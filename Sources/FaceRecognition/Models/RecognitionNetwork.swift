@@ -91,6 +91,8 @@ public enum RecognitionNetwork: String, CaseIterable, Codable, Sendable {
   public var batchSize: Int { family == "fdensenet" ? 64 : 128 }
 
   /// The switches (`net_…`) that this network does not read, with the reason; all are inert in the reference too.
+  ///
+  /// arcface_torch has no such switches: of its networks MobileFaceNet alone reads one, `net_blocks`.
   public var unreadSettings: [String: String] {
     switch family {
     case "fresnet": ["net_multiplier": "ResNet has one width", "net_blocks": "the depth in its name says the units"]
@@ -121,9 +123,21 @@ public enum RecognitionNetwork: String, CaseIterable, Codable, Sendable {
         "net_unit": "VarGFaceNet has one kind of unit", "net_input": "VarGFaceNet has one kind of input",
         "net_blocks": "VarGFaceNet's depth is fixed",
       ]
+    case "mobilefacenet": Self.unreadOfArcFaceTorch
+    case "iresnet", "iresnet2060", "vit":
+      Self.unreadOfArcFaceTorch.merging(["net_blocks": "the name says the depth"], uniquingKeysWith: { $1 })
     default: [:]
     }
   }
+
+  /// The switches that no network of arcface_torch reads.
+  private static let unreadOfArcFaceTorch = [
+    "net_output": "arcface_torch's networks have one output each", "net_act": "arcface_torch's activations are fixed",
+    "net_unit": "arcface_torch's networks have one kind of unit",
+    "net_se": "arcface_torch's networks have no SE blocks",
+    "net_input": "arcface_torch's networks have one kind of input",
+    "net_multiplier": "arcface_torch's networks have one width each",
+  ]
 
   /// The network with its preprocessing, without weights.
   ///

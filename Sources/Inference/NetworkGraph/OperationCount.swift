@@ -9,9 +9,9 @@
 extension NetworkGraph {
   /// Floating-point operations of one sample, counted as the reference does (`common/flops_counter.py`).
   ///
-  /// Only convolutions, fully connected layers and products of matrices count. A convolution costs 2 · C · kH · kW operations for each output
-  /// element, one less without bias, the whole divided by the groups and rounded down; so a depthwise layer is
-  /// counted a little too low, and published figures depend on it.
+  /// Only convolutions, fully connected layers and products of matrices count. A convolution costs 2 · C · kH · kW
+  /// operations for each output element, one less without bias, the whole divided by the groups and rounded down; so a
+  /// depthwise layer is counted a little too low, and published figures depend on it.
   ///
   /// - Throws: `GraphError` as `inferShapes()`.
   public func operationCount() throws(GraphError) -> Int {

@@ -49,13 +49,14 @@ public struct DatasetBuilder: Sendable {
   ///   - source: a folder of identity folders.
   ///   - output: the data set's folder.
   ///   - progress: called before each photo with the number done and the number in all.
-  /// - Throws: `FormatError` where photos cannot be listed, crops not written, or earlier crops have other settings;
+  /// - Throws: `FormatError` where photos cannot be listed, `output` is `source`, crops cannot be written, or earlier crops have
+  ///   other settings;
   ///   `FaceAnalysisError` where the network fails. Photos that cannot be read are drops, not errors.
   public func crops(
     of source: String, to output: String, progress: (Int, Int) -> Void = { _, _ in }
   ) throws -> Crops {
-    let photos = try PhotoList([source]).photos
     let folder = "\(output)/crops"
+    let photos = try PhotoList([source], outputs: [output, folder]).photos
     try makeFolders(folder)
     try checkSettings(folder)
     var crops = Crops()

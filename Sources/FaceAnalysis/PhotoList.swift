@@ -1,5 +1,4 @@
 import Formats
-import Glibc
 
 /// Photos of files and folders, in the byte order of their paths.
 public struct PhotoList: Sendable {
@@ -28,18 +27,25 @@ public struct PhotoList: Sendable {
 
   /// The photos of these files and of these folders and all below them; a file counts whatever its ending.
   ///
-  /// - Throws: `FormatError`: `.notFound` for a path where nothing is or a folder without photos, `.io`.
-  public init(_ paths: [String]) throws(FormatError) {
+  /// - Parameters:
+  ///   - paths: files and folders.
+  ///   - outputs: files and folders that will be written. What lies in such a folder is passed over, so that what an earlier
+  ///     run wrote there is not taken for photos.
+  /// - Throws: `FormatError`: `.notFound` for a path where nothing is or a folder without photos, `.mismatch` where an output
+  ///   is a photo or the folder of one, `.unsupported` for a name that is not UTF-8, `.io`.
+  public init(_ paths: [String], outputs: [String] = []) throws(FormatError) {
     photos = []
     for path in paths {
       guard isFolder(path) else {
         guard fileExists(path) else { throw FormatError(.notFound, "no file or folder is here", path: path) }
+        try Self.refuse(outputs, asFolder: FilePath.folder(of: path))
         photos.append(Photo(path: path, relativePath: path.split(separator: "/").last.map(String.init) ?? path))
         continue
       }
       let root = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+      try Self.refuse(outputs, asFolder: root)
       var found: [String] = []
-      try Self.collect(root, "", depth: 0, &found)
+      try Self.collect(root, "", depth: 0, except: outputs.filter(isFolder), &found)
       guard !found.isEmpty else {
         throw FormatError(
           .notFound, "the folder holds no photos", path: path,
@@ -47,30 +53,33 @@ public struct PhotoList: Sendable {
       }
       photos += found.map { Photo(path: root + "/" + $0, relativePath: $0) }
     }
+    for output in outputs where fileExists(output) && !isFolder(output) {
+      guard let photo = photos.first(where: { isSameFile($0.path, output) }) else { continue }
+      throw FormatError(
+        .mismatch, "this is the photo \(photo.path), which would be written over", path: output,
+        advice: "name another file for the output")
+    }
+  }
+
+  private static func refuse(_ outputs: [String], asFolder folder: String) throws(FormatError) {
+    for output in outputs where isFolder(output) && isSameFile(output, folder) {
+      throw FormatError(
+        .mismatch, "the output would be written among the photos and over some of them", path: output,
+        advice: "name another folder; one inside this folder is fine")
+    }
   }
 
   private static func collect(
-    _ root: String, _ below: String, depth: Int, _ found: inout [String]
+    _ root: String, _ below: String, depth: Int, except outputs: [String], _ found: inout [String]
   ) throws(FormatError) {
     // A link that leads back into its own folder would have no end.
     guard depth < 64 else { throw FormatError(.tooLarge, "folders are nested more than 64 deep", path: root) }
-    let folder = below.isEmpty ? root : root + "/" + below
-    guard let listing = opendir(folder) else {
-      throw FormatError(.io, "the folder cannot be read: \(String(cString: strerror(errno)))", path: folder)
-    }
-    var names: [String] = []
-    while let entry = readdir(listing) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if !name.hasPrefix(".") { names.append(name) }
-    }
-    closedir(listing)
-    for name in names.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
-      let path = below.isEmpty ? name : below + "/" + name
-      if isFolder(root + "/" + path) {
-        try collect(root, path, depth: depth + 1, &found)
-      } else if endings.contains(where: { name.lowercased().hasSuffix($0) }) {
+    for entry in try folderEntries(below.isEmpty ? root : root + "/" + below) {
+      let path = below.isEmpty ? entry.name : below + "/" + entry.name
+      if entry.isFolder {
+        guard !outputs.contains(where: { isSameFile($0, root + "/" + path) }) else { continue }
+        try collect(root, path, depth: depth + 1, except: outputs, &found)
+      } else if endings.contains(where: { entry.name.lowercased().hasSuffix($0) }) {
         found.append(path)
       }
     }

@@ -77,7 +77,7 @@ struct EmbedCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [output].compactMap(\.self)).photos
     let analysis = try arguments.load(all: all)
     var rows: [[Float]] = []
     var names: [String] = []

@@ -34,7 +34,7 @@ struct EnrollCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [gallery]).photos
     let analysis = try arguments.load(all: false)
     guard let embedder = analysis.embedder, let model = analysis.embeddingModel else { return }
     var known = FaceGallery(model: model, embeddingLength: embedder.embeddingLength)

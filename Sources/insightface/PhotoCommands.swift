@@ -144,7 +144,7 @@ struct DetectCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [draw, output].compactMap(\.self)).photos
     let analysis = try arguments.load(embeds: false, landmarks: true)
     let file = try output.map { path throws(FormatError) in try AtomicFile(path: path) }
     let failures = forEachPhoto(photos, "detecting") { photo in
@@ -215,7 +215,7 @@ struct AlignCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [output]).photos
     var analysis = try arguments.load(embeds: false)
     if !all { analysis.detection.selection = .central(1) }
     analysis.cropSize = (size, size)

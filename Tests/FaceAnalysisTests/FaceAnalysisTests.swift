@@ -122,6 +122,42 @@ func meanColour() throws -> FaceEmbedder {
     #expect(throws: FormatError.self) { try PhotoList([folder + "/nothing"]) }
   }
 
+  @Test func outputsOfAnEarlierRunAreNoPhotos() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/b/drawn/c")
+    try makeFolders(folder + "/elsewhere")
+    for name in ["a.jpg", "b/x.jpg", "b/drawn/a.jpg", "b/drawn/c/y.jpg"] {
+      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
+    }
+    try FileManager.default.createSymbolicLink(atPath: folder + "/link", withDestinationPath: folder + "/b")
+    let inside = try PhotoList([folder], outputs: [folder + "/elsewhere/../b/drawn"]).photos
+    #expect(inside.map(\.relativePath) == ["a.jpg", "b/x.jpg", "link/x.jpg"])
+    #expect(try PhotoList([folder + "/b"], outputs: [folder + "/none"]).photos.count == 3)
+    // The folder itself, by whatever name, and the folder of a photo that is named.
+    for (paths, output) in [
+      ([folder], folder + "/"), ([folder + "/b"], folder + "/link"), ([folder, folder + "/b/x.jpg"], folder + "/b"),
+      ([folder], folder + "/b/x.jpg"),
+    ] {
+      #expect { try PhotoList(paths, outputs: [output]) } throws: {
+        ($0 as? FormatError)?.code == .mismatch && ($0 as? FormatError)?.path == output
+      }
+    }
+  }
+
+  @Test func namesThatAreNotUTF8AreErrors() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder)
+    try Data([1]).write(to: URL(fileURLWithPath: folder + "/a.jpg"))
+    let latin1 = Array((folder + "/Ren").utf8).map { CChar(bitPattern: $0) } + [CChar(bitPattern: 0xe9), 0]
+    try #require(mkdir(latin1, 0o777) == 0)
+    defer { rmdir(latin1) }
+    #expect { try PhotoList([folder]) } throws: {
+      "\($0)".contains("`Ren\\xE9`") && "\($0)".contains("not UTF-8") && "\($0)".hasPrefix(folder)
+    }
+  }
+
   @Test func wrongModelsAreErrors() {
     #expect(NetworkLocation("a/b,12").parametersPath == "a/b-0012.params")
     #expect(NetworkLocation("a,b").prefix == "a,b" && NetworkLocation("a,-1").prefix == "a,-1")

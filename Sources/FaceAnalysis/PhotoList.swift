@@ -1,4 +1,5 @@
 import Formats
+import Glibc
 
 /// Photos of files and folders, in the byte order of their paths.
 public struct PhotoList: Sendable {
@@ -8,6 +9,19 @@ public struct PhotoList: Sendable {
     public var path: String
     /// Its path below the folder that was named; its name where it was named itself.
     public var relativePath: String
+    /// What files made of it are called, without their ending: its stem, unless other photos of the list have the same one.
+    ///
+    /// Photos that clash keep their ending (`a.jpg`, `a.png`), and where that does not tell them apart either, all get a number
+    /// made of where they lie (`a.jpg~1q8f…`). Two photos never share a name. Neither the order of the list nor who else
+    /// clashes has a part in it, so that a later run, over more photos too, does not take one's file for another's.
+    public internal(set) var outputName: String
+
+    init(path: String, relativePath: String) {
+      self.path = path
+      self.relativePath = relativePath
+      outputName = ""
+      outputName = stem
+    }
 
     /// The relative path without its ending.
     public var stem: String {
@@ -59,6 +73,34 @@ public struct PhotoList: Sendable {
         .mismatch, "this is the photo \(photo.path), which would be written over", path: output,
         advice: "name another file for the output")
     }
+    Self.nameOutputs(&photos)
+  }
+
+  private static func nameOutputs(_ photos: inout [Photo]) {
+    var levels = [Int](repeating: 0, count: photos.count)
+    while true {
+      var counts: [String: Int] = [:]
+      for photo in photos { counts[photo.outputName, default: 0] += 1 }
+      // Those left at the last level are one file that was named twice.
+      let clashing = photos.indices.filter { levels[$0] < 2 && counts[photos[$0].outputName, default: 0] > 1 }
+      guard !clashing.isEmpty else { return }
+      for index in clashing {
+        levels[index] += 1
+        let photo = photos[index]
+        photos[index].outputName = photo.relativePath + (levels[index] == 1 ? "" : "~" + placeNumber(photo.path))
+      }
+    }
+  }
+
+  /// The FNV-1a hash of a file's path without links and dots.
+  private static func placeNumber(_ path: String) -> String {
+    var place = path
+    if let resolved = realpath(path, nil) {
+      place = String(cString: resolved)
+      free(resolved)
+    }
+    let hash = place.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+    return String(hash, radix: 36)
   }
 
   private static func refuse(_ outputs: [String], asFolder folder: String) throws(FormatError) {

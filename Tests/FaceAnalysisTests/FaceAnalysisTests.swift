@@ -158,6 +158,48 @@ func meanColour() throws -> FaceEmbedder {
     }
   }
 
+  @Test func everyPhotoHasAnOutputNameOfItsOwn() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/p/x")
+    try makeFolders(folder + "/q/x")
+    // The name that a.png has beside a.jpg is the stem of a.png.jpg.
+    for name in ["p/x/a.jpg", "p/x/a.png", "p/x/a.png.jpg", "p/x/b.jpg", "p/c.jpg", "q/x/b.jpg", "q/x/d.jpg"] {
+      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
+    }
+    func names(_ paths: String...) throws -> [String: String] {
+      let photos = try PhotoList(paths.map { folder + "/" + $0 }).photos
+      #expect(Set(photos.map(\.outputName)).count == photos.count, "\(photos.map(\.outputName))")
+      return Dictionary(
+        uniqueKeysWithValues: photos.map { (String($0.path.dropFirst(folder.count + 1)), $0.outputName) })
+    }
+    let both = try names("p", "q")
+    #expect(both["p/c.jpg"] == "c" && both["q/x/d.jpg"] == "x/d" && both["p/x/a.jpg"] == "x/a.jpg")
+    #expect(both["p/x/b.jpg"]?.hasPrefix("x/b.jpg~") == true && both["q/x/b.jpg"]?.hasPrefix("x/b.jpg~") == true)
+    #expect(try names("q", "p") == both, "the order of the arguments does not matter")
+    #expect(try names("q")["q/x/b.jpg"] == "x/b")
+    #expect(try PhotoList(["p/c.jpg", "p/x/../c.jpg"].map { folder + "/" + $0 }).photos.count == 2)
+  }
+
+  @Test func photosOfOneStemGiveTwoCrops() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/photos/ann")
+    try Image(width: 80, height: 80, fill: .white).write(path: folder + "/photos/ann/a.png")
+    let builder = DatasetBuilder(analysis: try Self.analysis([(4, 4)], embeds: false), settings: "fixed")
+    let one = try builder.crops(of: folder + "/photos", to: folder + "/set")
+    #expect(one.list.identities.first?.paths == [folder + "/set/crops/ann/a.jpg"])
+    // The photo that comes later sorts before the one whose crop is there.
+    try Image(width: 80, height: 80, fill: .black).write(path: folder + "/photos/ann/a.jpg")
+    let two = try builder.crops(of: folder + "/photos", to: folder + "/set")
+    let paths = try #require(two.list.identities.first?.paths)
+    #expect(paths == ["a.jpg.jpg", "a.png.jpg"].map { folder + "/set/crops/ann/" + $0 })
+    #expect(try Image.read(path: paths[0]).pixels[0] < 50 && Image.read(path: paths[1]).pixels[0] > 200)
+    #expect(throws: FormatError.self) { try builder.crops(of: folder + "/photos", to: folder + "/photos") }
+    #expect(try builder.crops(of: folder + "/photos", to: folder + "/photos/set").list.imageCount == 2)
+    #expect(try builder.crops(of: folder + "/photos", to: folder + "/photos/set").list.imageCount == 2)
+  }
+
   @Test func wrongModelsAreErrors() {
     #expect(NetworkLocation("a/b,12").parametersPath == "a/b-0012.params")
     #expect(NetworkLocation("a,b").prefix == "a,b" && NetworkLocation("a,-1").prefix == "a,-1")

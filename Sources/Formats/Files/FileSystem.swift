@@ -35,7 +35,7 @@ func splitPath(_ path: String) -> (folder: String, name: String) {
 }
 
 /// Removes a file; it is fine if there was none.
-func removeFile(_ path: String) throws(FormatError) {
+public func removeFile(_ path: String) throws(FormatError) {
   guard unlink(path) == 0 || errno == ENOENT else { throw .system(errno, "removing the old file", path: path) }
 }
 

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Imaging
@@ -25,6 +26,15 @@ import Testing
   func scalingByAFactorEqualsOpenCV(factor: Double) throws {
     let image = try Fixtures.image("source.png").resized(by: factor)
     #expect(try largestDifference(image, Fixtures.image("factor-\(factor).png")) == 0)
+  }
+
+  /// Opening a pipe would wait for somebody who writes into it.
+  @Test(.timeLimit(.minutes(1))) func aPipeIsNoPhoto() throws {
+    let path = NSTemporaryDirectory() + "pipe-\(UUID().uuidString).jpg"
+    try #require(mkfifo(path, 0o600) == 0)
+    defer { unlink(path) }
+    let error = imageError { () throws(ImageError) in try Image.read(path: path) }
+    #expect(error?.kind == .system && error?.path == path && error?.message == "not a regular file")
   }
 
   @Test func impossibleFactorsAreErrors() throws {

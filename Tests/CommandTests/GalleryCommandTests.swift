@@ -137,4 +137,24 @@ import Testing
     #expect(strangers.status == 1 && strangers.errors.contains("held out"), "two people are too few to hold out")
     #expect(!scratch.exists("none/train.rec"))
   }
+
+  @Test func `A data set is replaced when the new one is whole, not before`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    let names = ["train.rec", "train.idx", "held_out.bin", "names.txt", "property"]
+    func build(_ more: String...) throws -> Run {
+      try insightface(
+        ["dataset", "build", photos, "--output", "\(scratch.path)/mine", "--hold-out", "images"] + Self.models + more)
+    }
+    #expect(try build().status == 0)
+    let before = try names.map { try scratch.bytes("mine/\($0)") }
+    let failed = try build("--overwrite", "--minimum-images", "100")
+    #expect(failed.status == 1 && failed.errors.contains("nothing to pack"), "\(failed.errors)")
+    #expect(try names.map { try scratch.bytes("mine/\($0)") } == before)
+    #expect(scratch.files("mine").allSatisfy { !$0.hasSuffix(".part") }, "\(scratch.files("mine"))")
+    let none = try build("--overwrite", "--hold-out", "none")
+    #expect(none.status == 0 && none.output.contains("2 identities, 6 images"), "\(none.errors)")
+    #expect(!scratch.exists("mine/held_out.bin"), "its pairs are trained on now")
+    #expect(try insightface("dataset", "check", "\(scratch.path)/mine").status == 0)
+  }
 }

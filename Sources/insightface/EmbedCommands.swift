@@ -78,6 +78,8 @@ struct EmbedCommand: Command {
 
   mutating func run() throws {
     let photos = try PhotoList(paths, outputs: [output].compactMap(\.self)).photos
+    let namesPath = output.map { ($0.hasSuffix(".npy") ? String($0.dropLast(4)) : $0) + ".names.txt" }
+    for path in [output, namesPath].compactMap(\.self) { try AtomicFile.check(path) }
     let analysis = try arguments.load(all: all)
     var rows: [[Float]] = []
     var names: [String] = []
@@ -94,10 +96,9 @@ struct EmbedCommand: Command {
         }
       }
     }
-    if let output {
+    if let output, let namesPath {
       try NumPyArray.write(rows, to: output)
-      let stem = output.hasSuffix(".npy") ? String(output.dropLast(4)) : output
-      try AtomicFile.write(Array(names.map { $0 + "\n" }.joined().utf8), to: stem + ".names.txt")
+      try AtomicFile.write(Array(names.map { $0 + "\n" }.joined().utf8), to: namesPath)
       print("\(output): \(rows.count) embeddings of \(photos.count) photos, \(failures) not readable")
     }
     if failures > 0 { throw ExitCode.failure }

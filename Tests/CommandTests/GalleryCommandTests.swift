@@ -101,6 +101,51 @@ import Testing
     }
     #expect(scratch.files("groups").count == 6)
     #expect(try insightface(command).status == 1, "what stands there is not written over")
+    #expect(!scratch.exists("groups.part"))
+  }
+
+  @Test func `Groups appear whole or not at all`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    func cluster(_ output: String, limit: Int? = nil) throws -> Run {
+      try insightface(
+        ["cluster", photos, "--main", "--same-at", "0.999", "--output", "\(photos)/\(output)"] + Self.models,
+        limit: limit)
+    }
+    let full = try cluster("groups", limit: 1)
+    #expect(full.status == 1 && !scratch.exists("photos/groups"), "\(full.errors)")
+    #expect(scratch.exists("photos/groups.part"))
+    let left = try cluster("groups/")
+    #expect(
+      left.status == 1 && left.errors.contains("groups.part") && left.errors.contains("remove it"), "\(left.errors)")
+    try FileManager.default.removeItem(atPath: "\(photos)/groups.part")
+    try FileManager.default.createDirectory(atPath: "\(photos)/groups.part", withIntermediateDirectories: true)
+    let run = try cluster("groups/")
+    #expect(run.status == 0 && scratch.files("photos/groups").count == 6, "\(run.errors)")
+    #expect(!scratch.exists("photos/groups.part"))
+    let other = try insightface("cluster", photos, "--models", "no-such-pack", "--output", "\(photos)/other")
+    #expect(other.status == 1 && !scratch.exists("photos/other.part"), "\(other.errors)")
+    let again = try cluster("groups")
+    #expect(again.status == 1 && again.errors.contains("stands here already"), "\(again.errors)")
+  }
+
+  @Test func `An output that cannot be written is found before the work`() throws {
+    let scratch = try Scratch()
+    let photo = "\(Self.pack)/photo0.png"
+    let models = ["--detector", "/nowhere/detector", "--recognizer", "/nowhere/recognizer"]
+    for command in [
+      ["embed", photo, "--output", "\(scratch.path)/none/faces.npy"],
+      ["enroll", "\(scratch.path)/none/gallery", photo],
+    ] {
+      let run = try insightface(command + models)
+      #expect(run.status == 1 && run.errors.contains("\(scratch.path)/none/"), "\(run.errors)")
+      #expect(run.errors.contains("No such file or directory") && !run.errors.contains("/nowhere/"), "\(run.errors)")
+    }
+    // A folder where the second output would be.
+    try FileManager.default.createDirectory(atPath: "\(scratch.path)/a.names.txt", withIntermediateDirectories: true)
+    let names = try insightface(["embed", photo, "--output", "\(scratch.path)/a.npy"] + models)
+    #expect(names.status == 1 && names.errors.contains("a.names.txt"), "\(names.errors)")
+    #expect(scratch.files("").isEmpty, "checking leaves nothing behind")
   }
 
   @Test func `A data set is built of photos, goes on after a stop, and is the same each time`() throws {

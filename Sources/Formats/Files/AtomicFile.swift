@@ -65,6 +65,10 @@ public final class AtomicFile {
     try file.commit()
   }
 
+  /// Throws what writing a file at `path` would throw at once, for want of a folder or of rights, and changes nothing: before
+  /// hours of work whose result goes there.
+  public static func check(_ path: String) throws(FormatError) { try AtomicFile(path: path).cancel() }
+
   /// Appends `bytes`.
   public func write(_ bytes: UnsafeRawBufferPointer) throws(FormatError) {
     if let failure { throw failure }

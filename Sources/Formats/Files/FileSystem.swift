@@ -39,6 +39,12 @@ public func removeFile(_ path: String) throws(FormatError) {
   guard unlink(path) == 0 || errno == ENOENT else { throw .system(errno, "removing the old file", path: path) }
 }
 
+/// Gives a folder another name beside it, so that a loss of power does not undo it; a folder that is not empty is not replaced.
+public func renameDurably(_ path: String, to target: String) throws(FormatError) {
+  guard rename(path, target) == 0 else { throw .system(errno, "renaming \(path) to it", path: target) }
+  try syncFolder(splitPath(target).folder, path: target)
+}
+
 /// The folder is made where it is not there, and those above it.
 public func makeFolders(_ path: String) throws(FormatError) {
   var partial = path.hasPrefix("/") ? "/" : ""

@@ -24,8 +24,8 @@ struct AnalysisArguments {
     try detection.bind(&b, modelOption: "--detector")
   }
 
-  /// The analysis; of several faces of a photo it takes the main one.
-  func load(all: Bool) throws -> FaceAnalysis {
+  /// The analysis; of several faces of a photo it takes the main one, unless all are wanted.
+  func load(all: Bool, cutsCrops: Bool = false) throws -> FaceAnalysis {
     var preprocessing: PreprocessingChoice?
     if let preprocessingText {
       do {
@@ -49,6 +49,7 @@ struct AnalysisArguments {
     }
     if !all { analysis.detection.selection = .central(1) }
     analysis.embedsMirrored = flip
+    analysis.cutsCrops = cutsCrops
     return analysis
   }
 }

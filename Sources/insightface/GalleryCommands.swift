@@ -160,18 +160,15 @@ struct ClusterCommand: Command {
   mutating func run() throws {
     let place = try output.map { path throws(FormatError) in try GroupFolder(path) }
     let photos = try PhotoList(paths, outputs: [place?.partial].compactMap(\.self)).photos
-    let analysis = try arguments.load(all: !main)
-    let least = try threshold.cosine(analysis)
     // Crops stay in memory only where they are written.
-    let keepsCrops = output != nil
+    let analysis = try arguments.load(all: !main, cutsCrops: output != nil)
+    let least = try threshold.cosine(analysis)
     var found: [(photo: PhotoList.Photo, number: Int, face: Face)] = []
     let failures = forEachPhoto(photos, "embedding") { photo in
       let faces = try analysis.faces(in: Image.read(path: photo.path, turnsUpright: true))
         .filter { !$0.embedding.isEmpty }
       if faces.isEmpty { warn("no face: \(photo.path)") }
       for (number, face) in faces.enumerated() where found.count <= FaceClustering.limit {
-        var face = face
-        if !keepsCrops { face.crop = nil }
         found.append((photo, number, face))
       }
     }

@@ -145,7 +145,8 @@ struct DetectCommand: Command {
 
   mutating func run() throws {
     let photos = try PhotoList(paths, outputs: [draw, output].compactMap(\.self)).photos
-    let analysis = try arguments.load(embeds: false, landmarks: true)
+    var analysis = try arguments.load(embeds: false, landmarks: true)
+    analysis.cutsCrops = false
     let file = try output.map { path throws(FormatError) in try AtomicFile(path: path) }
     let failures = forEachPhoto(photos, "detecting") { photo in
       let image = try Image.read(path: photo.path, turnsUpright: true)

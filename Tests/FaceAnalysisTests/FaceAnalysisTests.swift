@@ -81,6 +81,19 @@ func meanColour() throws -> FaceEmbedder {
     #expect(try analysis.faces(in: [Image]()).isEmpty)
   }
 
+  @Test(arguments: [false, true]) func cropsAreCutForThoseWhoWantThem(embeds: Bool) throws {
+    var photo = try Image(width: 160, height: 80, fill: Colour(200, 0, 0))
+    photo.fillRectangle(Rectangle(x: 80, y: 0, width: 80, height: 80), Colour(0, 200, 0))
+    var analysis = try Self.analysis([(4, 4), (15, 4)], embeds: embeds)
+    let whole = try analysis.faces(in: photo)
+    analysis.cutsCrops = false
+    let bare = try analysis.faces(in: photo)
+    #expect(bare.count == 2 && bare.allSatisfy { $0.crop == nil })
+    #expect(bare.map(\.embedding) == whole.map(\.embedding) && bare.map(\.landmarks) == whole.map(\.landmarks))
+    #expect(bare.map { analysis.crop(photo, landmarks: $0.landmarks) } == whole.map(\.crop))
+    #expect(analysis.crop(photo, landmarks: [Point](repeating: Point(9, 9), count: 5)) == nil)
+  }
+
   @Test func threadsShareAnAnalysis() throws {
     let analysis = try Self.analysis([(4, 4)])
     let photo = try Image(width: 90, height: 80, fill: Colour(10, 200, 30))

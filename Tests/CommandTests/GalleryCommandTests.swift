@@ -104,6 +104,39 @@ import Testing
     #expect(!scratch.exists("groups.part"))
   }
 
+  @Test func `Outputs among the photos are no photos, and no photo is written over`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    try scratch.put(try Image.read(path: "\(Self.pack)/photo2.png").jpeg(), "photos/ann/0.jpg")
+    let before = try scratch.files("photos").map { try scratch.bytes("photos/\($0)") }
+    func run(_ words: String...) throws -> Run { try insightface(words + Self.models) }
+    for _ in 0..<2 {
+      let drawn = try run("detect", photos, "--draw", "\(photos)/drawn", "--wider", "\(scratch.path)/wider")
+      #expect(drawn.status == 0 && drawn.output.split(separator: "\n").count == 7, "\(drawn.errors)")
+    }
+    let names = ["ann/0.jpg", "ann/0.png", "ann/1", "ann/2", "bob/0", "bob/1", "bob/2"]
+    #expect(scratch.files("photos/drawn") == names.map { $0 + ".jpg" })
+    #expect(scratch.files("wider") == names.map { $0 + ".txt" })
+    try FileManager.default.removeItem(atPath: "\(photos)/drawn")
+    for done in [0, 7] {
+      let aligned = try run("align", photos, "--output", "\(photos)/crops")
+      #expect(aligned.output.contains("crops of 7 photos written, \(done) photos done before"), "\(aligned.output)")
+    }
+    #expect(scratch.files("photos/crops") == names.map { $0 + ".jpg" })
+    #expect(try scratch.bytes("photos/crops/ann/0.jpg.jpg") != scratch.bytes("photos/crops/ann/0.png.jpg"))
+    try FileManager.default.removeItem(atPath: "\(photos)/crops")
+    for command in [
+      ["detect", photos, "--draw", photos], ["align", photos, "--output", photos + "/"],
+      ["align", "\(photos)/ann/0.jpg", "--output", "\(photos)/ann"], ["dataset", "build", photos, "--output", photos],
+      ["embed", photos, "--output", "\(photos)/ann/0.jpg"], ["enroll", "\(photos)/ann/0.jpg", photos],
+      ["detect", photos, "--output", "\(photos)/ann/0.jpg"],
+    ] {
+      let refused = try insightface(command + Self.models)
+      #expect(refused.status == 1 && refused.errors.contains("written"), "\(command): \(refused.errors)")
+    }
+    #expect(try scratch.files("photos").map { try scratch.bytes("photos/\($0)") } == before)
+  }
+
   @Test func `Groups appear whole or not at all`() throws {
     let scratch = try Scratch()
     let photos = try Self.photos(scratch)

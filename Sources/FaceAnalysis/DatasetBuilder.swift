@@ -6,7 +6,7 @@ import Imaging
 
 /// Makes a data set of photos in identity folders: finds the main face of each, aligns it, packs the crops.
 ///
-/// Crops lie in `OUTPUT/crops/NAME/PHOTO.jpg`. Each appears whole or not at all, so that a build that was stopped goes on where
+/// Crops lie in `OUTPUT/crops/NAME/PHOTO.jpg` (`PhotoList.Photo.outputName`). Each appears whole or not at all, so that a build that was stopped goes on where
 /// it was; `OUTPUT/crops/settings.txt` tells what they were made with, and a build with other settings is refused.
 public struct DatasetBuilder: Sendable {
   /// Finds and aligns the faces; its crop size is that of the data set.
@@ -49,19 +49,19 @@ public struct DatasetBuilder: Sendable {
   ///   - source: a folder of identity folders.
   ///   - output: the data set's folder.
   ///   - progress: called before each photo with the number done and the number in all.
-  /// - Throws: `FormatError` where photos cannot be listed, crops not written, or earlier crops have other settings;
+  /// - Throws: `FormatError` where photos cannot be listed, `output` is `source`, crops cannot be written, or earlier crops have
+  ///   other settings;
   ///   `FaceAnalysisError` where the network fails. Photos that cannot be read are drops, not errors.
   public func crops(
     of source: String, to output: String, progress: (Int, Int) -> Void = { _, _ in }
   ) throws -> Crops {
-    let photos = try PhotoList([source]).photos
     let folder = "\(output)/crops"
+    let photos = try PhotoList([source], outputs: [output, folder]).photos
     try makeFolders(folder)
     try checkSettings(folder)
     var crops = Crops()
     var people: [String: [String]] = [:]
     var order: [String] = []
-    var taken: Set<String> = []
     for (done, photo) in photos.enumerated() {
       progress(done, photos.count)
       guard let slash = photo.relativePath.firstIndex(of: "/") else {
@@ -73,10 +73,7 @@ public struct DatasetBuilder: Sendable {
         crops.drops.append(Drop(path: photo.path, reason: "the identity's name holds a line break"))
         continue
       }
-      var target = "\(folder)/\(photo.stem).jpg"
-      // a.jpg and a.png of one person are two photos.
-      if !taken.insert(target).inserted { target = "\(folder)/\(photo.relativePath).jpg" }
-      taken.insert(target)
+      let target = "\(folder)/\(photo.outputName).jpg"
       if fileExists(target) {
         crops.presentCount += 1
       } else if let reason = try write(photo.path, to: target) {

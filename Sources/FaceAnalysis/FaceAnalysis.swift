@@ -11,7 +11,7 @@ public struct Face: Sendable, Equatable {
   public var score: Float
   /// Left eye, right eye, nose tip, left and right mouth corner as seen in the photo.
   public var landmarks: [Point]
-  /// The face turned and scaled to the template; nil where the landmarks do not allow it.
+  /// The face turned and scaled to the template; nil where the landmarks do not allow it, or nobody asked for crops.
   public var crop: Image?
   /// What tells people apart, of Euclidean length 1; empty without an embedder or a crop.
   public var embedding: [Float]
@@ -45,6 +45,8 @@ public struct FaceAnalysis: Sendable {
   public var detection: DetectionOptions
   /// Width and height of the crops where there is no embedder.
   public var cropSize = (width: 112, height: 112)
+  /// Whether faces carry their crops; where neither they nor an embedder need them, none are cut.
+  public var cutsCrops = true
   /// What to know of how the networks are run: which of them run through OpenVINO, and why.
   public var notes: [String] { [detector.runner.note, embedder?.note, landmarkModel?.note].compactMap { $0 } }
 
@@ -90,13 +92,14 @@ public struct FaceAnalysis: Sendable {
     } catch {
       throw .detection(error)
     }
+    let needsCrops = cutsCrops || embedder != nil
     var result: [[Face]] = []
     for (image, list) in zip(images, detections) {
       result.append(
         list.map { detection in
           Face(
             box: detection.box, score: detection.score, landmarks: detection.landmarks,
-            crop: crop(image, detection.landmarks), embedding: [])
+            crop: needsCrops ? crop(image, landmarks: detection.landmarks) : nil, embedding: [])
         })
     }
     if let landmarkModel {
@@ -119,6 +122,7 @@ public struct FaceAnalysis: Sendable {
         guard let crop = face.crop else { continue }
         places.append((image, index))
         crops.append(crop)
+        if !cutsCrops { result[image][index].crop = nil }
       }
     }
     do throws(GraphError) {
@@ -137,8 +141,9 @@ public struct FaceAnalysis: Sendable {
     return result
   }
 
-  /// Landmarks that coincide give no crop: such a face is no face.
-  private func crop(_ image: Image, _ landmarks: [Point]) -> Image? {
+  /// A face of a photo turned and scaled to the template, of `cropSize`; nil where the landmarks do not allow it: those that
+  /// coincide are no face's.
+  public func crop(_ image: Image, landmarks: [Point]) -> Image? {
     try? image.alignedFace(landmarks: landmarks, width: cropSize.width, height: cropSize.height)
   }
 }

@@ -105,7 +105,8 @@ private func systemError(_ what: String) -> ImageError {
 }
 
 private func readBytes(path: String) throws(ImageError) -> [UInt8] {
-  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  // Without O_NONBLOCK, opening a pipe would wait for a writer before it could be refused.
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
   guard descriptor >= 0 else { throw systemError("cannot open the file") }
   defer { close(descriptor) }
   var information = stat()

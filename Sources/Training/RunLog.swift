@@ -7,31 +7,46 @@ import Jobs
 public final class RunLog {
   /// The file's path, if there is one.
   public let path: String?
+  private let keptLength: Int?
   private var descriptor: Int32 = -1
   private var length = 0
   private var hasFailed = false
+  /// Lines of a run that has not begun; nil from then on.
+  private var held: [UInt8]? = []
   /// Called before a line is printed and after, to clear and redraw a progress line.
   public var progress: ProgressLine?
 
-  /// Opens the file, cut to `length` bytes (0: a new run; nil: append to what is there).
-  public init(path: String?, length: Int? = 0) throws(FormatError) {
+  /// A log whose file stays as it is until ``begin()``.
+  ///
+  /// - Parameters:
+  ///   - path: nil writes no file.
+  ///   - length: to how many bytes the file will be cut (0: a new run; nil: append to what is there).
+  public init(path: String?, length: Int? = 0) {
     self.path = path
+    keptLength = length
+  }
+
+  /// Opens the file, cuts it, and writes the lines so far: the run's start has succeeded, earlier lines may go.
+  public func begin() throws(FormatError) {
+    guard let lines = held else { return }
+    held = nil
     guard let path else { return }
     descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
       throw FormatError(.io, "cannot open the log: \(String(cString: strerror(errno)))", path: path)
     }
-    if let length {
+    if let keptLength {
       let present = Int(lseek(descriptor, 0, SEEK_END))
       // A shorter file than the state remembers (cut by hand, or lost in a crash) is kept as it is.
-      if present > length { ftruncate(descriptor, off_t(length)) }
+      if present > keptLength { ftruncate(descriptor, off_t(keptLength)) }
     }
-    self.length = Int(lseek(descriptor, 0, SEEK_END))
+    length = Int(lseek(descriptor, 0, SEEK_END))
+    lines.withUnsafeBytes { append($0) }
   }
 
   deinit { if descriptor >= 0 { close(descriptor) } }
 
-  /// Bytes written so far.
+  /// Bytes of the file so far.
   public var byteCount: Int { length }
 
   /// A line on standard output, as the reference's `print`.
@@ -48,18 +63,22 @@ public final class RunLog {
     var text = line + "\n"
     text.withUTF8 { bytes in
       _ = writeAll(stream, UnsafeRawBufferPointer(bytes))
-      if descriptor >= 0 {
-        if writeAll(descriptor, UnsafeRawBufferPointer(bytes)) {
-          length += bytes.count
-        } else if !hasFailed {
-          hasFailed = true
-          let warning =
-            "warning: \(path ?? "log"): \(String(cString: strerror(errno))); the run goes on without its log\n"
-          warning.withCString { _ = Glibc.write(2, $0, strlen($0)) }
-        }
-      }
+      if path != nil { held?.append(contentsOf: bytes) }
+      append(UnsafeRawBufferPointer(bytes))
     }
     progress?.redraw()
+  }
+
+  private func append(_ bytes: UnsafeRawBufferPointer) {
+    guard descriptor >= 0 else { return }
+    if writeAll(descriptor, bytes) {
+      length += bytes.count
+    } else if !hasFailed {
+      hasFailed = true
+      let warning =
+        "warning: \(path ?? "log"): \(String(cString: strerror(errno))); the run goes on without its log\n"
+      warning.withCString { _ = Glibc.write(2, $0, strlen($0)) }
+    }
   }
 
   /// Makes what was written durable.

@@ -2,7 +2,6 @@ import Arguments
 import FaceAnalysis
 import FaceRecognition
 import Formats
-import Glibc
 import Jobs
 
 /// `insightface dataset build`: photos in identity folders become a data set to train on.
@@ -96,12 +95,17 @@ struct DatasetBuildCommand: Command {
     let divided = try HeldOutPairs(
       crops.list, kind: HeldOutPairs.Kind(rawValue: holdOut) ?? .none, share: share, pairLimit: pairs,
       seed: UInt64(seed))
-    // train.rec comes last: where it is, all is there. Pairs of an earlier division may be trained on now.
-    for name in ["train.rec", "held_out.bin"] { unlink("\(output)/\(name)") }
-    if !divided.pairs.isEmpty { try divided.writeVerificationSet(to: "\(output)/held_out.bin") }
+    let heldOut = "\(output)/held_out.bin"
+    let set = divided.pairs.isEmpty ? nil : try divided.verificationSet(at: heldOut)
     let report = try DatasetPacker(
       intake: ImageIntake(side: size), minimumImages: minimumImages, threads: threads
-    ).pack(divided.training, to: output) { done, total in progress.show("packing: \(done) of \(total) images") }
+    ).pack(
+      divided.training, to: output, progress: { progress.show("packing: \($0) of \($1) images") },
+      beforeCommit: { () throws(FormatError) in
+        // train.rec comes last: where it is, all is there. Pairs of an earlier division may be trained on now.
+        try removeFile("\(output)/train.rec")
+        if let set { try set.commit() } else { try removeFile(heldOut) }
+      })
     progress.finish()
     for (name, images) in report.leftOut.prefix(20) { print("left out: \(name) (\(images) images)") }
     if report.leftOut.count > 20 { print("… and \(report.leftOut.count - 20) more identities") }

@@ -25,8 +25,8 @@ struct AnalysisArguments {
     try detection.bind(&b, modelOption: "--detector")
   }
 
-  /// The analysis; of several faces of a photo it takes the main one.
-  func load(all: Bool) throws -> FaceAnalysis {
+  /// The analysis; of several faces of a photo it takes the main one, unless all are wanted.
+  func load(all: Bool, cutsCrops: Bool = false) throws -> FaceAnalysis {
     var preprocessing: PreprocessingChoice?
     if let preprocessingText {
       do {
@@ -50,6 +50,7 @@ struct AnalysisArguments {
     }
     if !all { analysis.detection.selection = .central(1) }
     analysis.embedsMirrored = flip
+    analysis.cutsCrops = cutsCrops
     return analysis
   }
 }
@@ -78,7 +79,9 @@ struct EmbedCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [output].compactMap(\.self)).photos
+    let namesPath = output.map { ($0.hasSuffix(".npy") ? String($0.dropLast(4)) : $0) + ".names.txt" }
+    for path in [output, namesPath].compactMap(\.self) { try AtomicFile.check(path) }
     let analysis = try arguments.load(all: all)
     var rows: [[Float]] = []
     var names: [String] = []
@@ -95,10 +98,9 @@ struct EmbedCommand: Command {
         }
       }
     }
-    if let output {
+    if let output, let namesPath {
       try NumPyArray.write(rows, to: output)
-      let stem = output.hasSuffix(".npy") ? String(output.dropLast(4)) : output
-      try AtomicFile.write(Array(names.map { $0 + "\n" }.joined().utf8), to: stem + ".names.txt")
+      try AtomicFile.write(Array(names.map { $0 + "\n" }.joined().utf8), to: namesPath)
       print("\(output): \(rows.count) embeddings of \(photos.count) photos, \(failures) not readable")
     }
     if failures > 0 { throw ExitCode.failure }

@@ -2,6 +2,7 @@ import Arguments
 import FaceAnalysis
 import FaceRecognition
 import Formats
+import Glibc
 import Imaging
 import Jobs
 
@@ -34,7 +35,8 @@ struct EnrollCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [gallery]).photos
+    try AtomicFile.check(gallery)
     let analysis = try arguments.load(all: false)
     guard let embedder = analysis.embedder, let model = analysis.embeddingModel else { return }
     var known = FaceGallery(model: model, embeddingLength: embedder.embeddingLength)
@@ -133,7 +135,8 @@ struct ClusterCommand: Command {
   static let discussion = """
     Average linkage: every face begins as a group; the two groups with the highest mean cosine between their faces are joined
     again and again while it reaches the threshold. Prints JSON: the groups, the largest first, with the photos of each. With
-    --output the aligned faces are written into a folder a group: OUTPUT/000/PHOTO_0.jpg.
+    --output the aligned faces are written into a folder a group: OUTPUT/000/PHOTO_0.jpg. OUTPUT appears whole or not at all:
+    until the end it is called OUTPUT.part.
 
       insightface cluster photos --detector models/mnet.25 --recognizer models/y1/model --output people
     """
@@ -155,23 +158,17 @@ struct ClusterCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
-    let analysis = try arguments.load(all: !main)
-    let least = try threshold.cosine(analysis)
-    if let output, fileExists(output) {
-      throw FormatError(
-        .mismatch, "something stands here already", path: output, advice: "name a folder that is not there yet")
-    }
+    let place = try output.map { path throws(FormatError) in try GroupFolder(path) }
+    let photos = try PhotoList(paths, outputs: [place?.partial].compactMap(\.self)).photos
     // Crops stay in memory only where they are written.
-    let keepsCrops = output != nil
+    let analysis = try arguments.load(all: !main, cutsCrops: output != nil)
+    let least = try threshold.cosine(analysis)
     var found: [(photo: PhotoList.Photo, number: Int, face: Face)] = []
     let failures = forEachPhoto(photos, "embedding") { photo in
       let faces = try analysis.faces(in: Image.read(path: photo.path, turnsUpright: true))
         .filter { !$0.embedding.isEmpty }
       if faces.isEmpty { warn("no face: \(photo.path)") }
       for (number, face) in faces.enumerated() where found.count <= FaceClustering.limit {
-        var face = face
-        if !keepsCrops { face.crop = nil }
         found.append((photo, number, face))
       }
     }
@@ -194,17 +191,52 @@ struct ClusterCommand: Command {
               ])
             }),
         ]))
-      guard let output else { continue }
+      guard let place else { continue }
       for index in group {
         let stem = found[index].photo.stem.split(separator: "/").joined(separator: "_")
-        try makeFolders("\(output)/\(name)")
+        try makeFolders("\(place.partial)/\(name)")
         // Photos of two folders may have one name.
-        var path = "\(output)/\(name)/\(stem)_\(found[index].number)"
-        if fileExists(path + ".jpg") { path += "_\(index)" }
+        var path = "\(place.partial)/\(name)/\(stem)_\(found[index].number)"
+        while fileExists(path + ".jpg") { path += "_\(index)" }
         try found[index].face.crop?.write(path: path + ".jpg", quality: quality)
       }
     }
+    try place?.commit()
     print(JSONValue.object(["threshold": .number(least), "faces": .integer(found.count), "groups": .list(lists)]).text)
     if failures > 0 { throw ExitCode.failure }
   }
+}
+
+/// A folder of groups that appears whole or not at all.
+private final class GroupFolder {
+  private let path: String
+  /// Where the groups are written until all are.
+  let partial: String
+
+  /// Makes the partial folder, so that a place that cannot be written to is found before hours of work.
+  ///
+  /// - Throws: `FormatError` where something stands at the path, or what an earlier run left.
+  init(_ path: String) throws(FormatError) {
+    var path = path
+    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+    guard !fileExists(path) else {
+      throw FormatError(
+        .mismatch, "something stands here already", path: path, advice: "name a folder that is not there yet")
+    }
+    self.path = path
+    partial = path + ".part"
+    // A run that was stopped before it wrote anything left an empty one.
+    guard !fileExists(partial) || rmdir(partial) == 0 else {
+      throw FormatError(
+        .mismatch, "this was left half written by a run that was stopped", path: partial,
+        advice: "remove it, or name another folder")
+    }
+    try makeFolders(partial)
+  }
+
+  // Nothing was written, because something else failed: nothing stays.
+  deinit { rmdir(partial) }
+
+  /// Gives the folder its name.
+  func commit() throws(FormatError) { try renameDurably(partial, to: path) }
 }

@@ -144,8 +144,9 @@ struct DetectCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
-    let analysis = try arguments.load(embeds: false, landmarks: true)
+    let photos = try PhotoList(paths, outputs: [draw, output].compactMap(\.self)).photos
+    var analysis = try arguments.load(embeds: false, landmarks: true)
+    analysis.cutsCrops = false
     let file = try output.map { path throws(FormatError) in try AtomicFile(path: path) }
     let failures = forEachPhoto(photos, "detecting") { photo in
       let image = try Image.read(path: photo.path, turnsUpright: true)
@@ -154,7 +155,7 @@ struct DetectCommand: Command {
         "{\"image\":\(JSONText.string(photo.path)),\"width\":\(image.width),\"height\":\(image.height),\"faces\":["
         + faces.map(\.json).joined(separator: ",") + "]}"
       if let file { try file.write(contentsOf: Array((line + "\n").utf8)) } else { print(line) }
-      if let draw { try write(image, faces, to: "\(draw)/\(photo.stem).jpg") }
+      if let draw { try write(image, faces, to: "\(draw)/\(photo.outputName).jpg") }
       if let wider { try writeWider(faces, photo, to: wider) }
     }
     try file?.commit()
@@ -175,10 +176,10 @@ struct DetectCommand: Command {
   }
 
   private func writeWider(_ faces: [Face], _ photo: PhotoList.Photo, to folder: String) throws {
-    let parts = photo.stem.split(separator: "/").map(String.init)
+    let parts = photo.outputName.split(separator: "/").map(String.init)
     try WiderResults.write(
       faces.map { Detection(box: $0.box, score: $0.score, landmarks: $0.landmarks) },
-      event: parts.dropLast().joined(separator: "/"), name: parts.last ?? photo.stem, folder: folder)
+      event: parts.dropLast().joined(separator: "/"), name: parts.last ?? photo.outputName, folder: folder)
   }
 }
 
@@ -189,8 +190,9 @@ struct AlignCommand: Command {
   static let discussion = """
     Writes OUTPUT/PATH.jpg for each photo FOLDER/PATH: the face turned and scaled so that its eyes, nose and mouth lie where
     recognition networks expect them. Of several faces the one is taken that is large and near the middle, unless --all is
-    given: PATH_0.jpg, PATH_1.jpg and so on then, the surest first. Photos without a face are listed. A second run goes on
-    where the first was stopped.
+    given: PATH_0.jpg, PATH_1.jpg and so on then, the surest first. Photos that differ in their ending alone keep it
+    (a.png.jpg); of the same PATH in two folders, each gets a number of its own behind it. Photos without a face are listed.
+    A second run goes on where the first was stopped. OUTPUT may lie in FOLDER: it is passed over.
 
       insightface align --model models/mnet.25 photos --output crops
     """
@@ -215,14 +217,14 @@ struct AlignCommand: Command {
   }
 
   mutating func run() throws {
-    let photos = try PhotoList(paths).photos
+    let photos = try PhotoList(paths, outputs: [output]).photos
     var analysis = try arguments.load(embeds: false)
     if !all { analysis.detection.selection = .central(1) }
     analysis.cropSize = (size, size)
     var (written, present, faceless) = (0, 0, 0)
     let (output, quality, all) = (output, quality, all)
     let failures = forEachPhoto(photos, "aligning") { photo in
-      let target = "\(output)/\(photo.stem)"
+      let target = "\(output)/\(photo.outputName)"
       if fileExists(all ? "\(target)_0.jpg" : "\(target).jpg") {
         present += 1
         return

@@ -101,6 +101,84 @@ import Testing
     }
     #expect(scratch.files("groups").count == 6)
     #expect(try insightface(command).status == 1, "what stands there is not written over")
+    #expect(!scratch.exists("groups.part"))
+  }
+
+  @Test func `Outputs among the photos are no photos, and no photo is written over`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    try scratch.put(try Image.read(path: "\(Self.pack)/photo2.png").jpeg(), "photos/ann/0.jpg")
+    let before = try scratch.files("photos").map { try scratch.bytes("photos/\($0)") }
+    func run(_ words: String...) throws -> Run { try insightface(words + Self.models) }
+    for _ in 0..<2 {
+      let drawn = try run("detect", photos, "--draw", "\(photos)/drawn", "--wider", "\(scratch.path)/wider")
+      #expect(drawn.status == 0 && drawn.output.split(separator: "\n").count == 7, "\(drawn.errors)")
+    }
+    let names = ["ann/0.jpg", "ann/0.png", "ann/1", "ann/2", "bob/0", "bob/1", "bob/2"]
+    #expect(scratch.files("photos/drawn") == names.map { $0 + ".jpg" })
+    #expect(scratch.files("wider") == names.map { $0 + ".txt" })
+    try FileManager.default.removeItem(atPath: "\(photos)/drawn")
+    for done in [0, 7] {
+      let aligned = try run("align", photos, "--output", "\(photos)/crops")
+      #expect(aligned.output.contains("crops of 7 photos written, \(done) photos done before"), "\(aligned.output)")
+    }
+    #expect(scratch.files("photos/crops") == names.map { $0 + ".jpg" })
+    #expect(try scratch.bytes("photos/crops/ann/0.jpg.jpg") != scratch.bytes("photos/crops/ann/0.png.jpg"))
+    try FileManager.default.removeItem(atPath: "\(photos)/crops")
+    for command in [
+      ["detect", photos, "--draw", photos], ["align", photos, "--output", photos + "/"],
+      ["align", "\(photos)/ann/0.jpg", "--output", "\(photos)/ann"], ["dataset", "build", photos, "--output", photos],
+      ["embed", photos, "--output", "\(photos)/ann/0.jpg"], ["enroll", "\(photos)/ann/0.jpg", photos],
+      ["detect", photos, "--output", "\(photos)/ann/0.jpg"],
+    ] {
+      let refused = try insightface(command + Self.models)
+      #expect(refused.status == 1 && refused.errors.contains("written"), "\(command): \(refused.errors)")
+    }
+    #expect(try scratch.files("photos").map { try scratch.bytes("photos/\($0)") } == before)
+  }
+
+  @Test func `Groups appear whole or not at all`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    func cluster(_ output: String, limit: Int? = nil) throws -> Run {
+      try insightface(
+        ["cluster", photos, "--main", "--same-at", "0.999", "--output", "\(photos)/\(output)"] + Self.models,
+        limit: limit)
+    }
+    let full = try cluster("groups", limit: 1)
+    #expect(full.status == 1 && !scratch.exists("photos/groups"), "\(full.errors)")
+    #expect(scratch.exists("photos/groups.part"))
+    let left = try cluster("groups/")
+    #expect(
+      left.status == 1 && left.errors.contains("groups.part") && left.errors.contains("remove it"), "\(left.errors)")
+    try FileManager.default.removeItem(atPath: "\(photos)/groups.part")
+    try FileManager.default.createDirectory(atPath: "\(photos)/groups.part", withIntermediateDirectories: true)
+    let run = try cluster("groups/")
+    #expect(run.status == 0 && scratch.files("photos/groups").count == 6, "\(run.errors)")
+    #expect(!scratch.exists("photos/groups.part"))
+    let other = try insightface("cluster", photos, "--models", "no-such-pack", "--output", "\(photos)/other")
+    #expect(other.status == 1 && !scratch.exists("photos/other.part"), "\(other.errors)")
+    let again = try cluster("groups")
+    #expect(again.status == 1 && again.errors.contains("stands here already"), "\(again.errors)")
+  }
+
+  @Test func `An output that cannot be written is found before the work`() throws {
+    let scratch = try Scratch()
+    let photo = "\(Self.pack)/photo0.png"
+    let models = ["--detector", "/nowhere/detector", "--recognizer", "/nowhere/recognizer"]
+    for command in [
+      ["embed", photo, "--output", "\(scratch.path)/none/faces.npy"],
+      ["enroll", "\(scratch.path)/none/gallery", photo],
+    ] {
+      let run = try insightface(command + models)
+      #expect(run.status == 1 && run.errors.contains("\(scratch.path)/none/"), "\(run.errors)")
+      #expect(run.errors.contains("No such file or directory") && !run.errors.contains("/nowhere/"), "\(run.errors)")
+    }
+    // A folder where the second output would be.
+    try FileManager.default.createDirectory(atPath: "\(scratch.path)/a.names.txt", withIntermediateDirectories: true)
+    let names = try insightface(["embed", photo, "--output", "\(scratch.path)/a.npy"] + models)
+    #expect(names.status == 1 && names.errors.contains("a.names.txt"), "\(names.errors)")
+    #expect(scratch.files("").isEmpty, "checking leaves nothing behind")
   }
 
   @Test func `A data set is built of photos, goes on after a stop, and is the same each time`() throws {
@@ -136,5 +214,25 @@ import Testing
       ["dataset", "build", photos, "--output", "\(scratch.path)/none"] + Self.models)
     #expect(strangers.status == 1 && strangers.errors.contains("held out"), "two people are too few to hold out")
     #expect(!scratch.exists("none/train.rec"))
+  }
+
+  @Test func `A data set is replaced when the new one is whole, not before`() throws {
+    let scratch = try Scratch()
+    let photos = try Self.photos(scratch)
+    let names = ["train.rec", "train.idx", "held_out.bin", "names.txt", "property"]
+    func build(_ more: String...) throws -> Run {
+      try insightface(
+        ["dataset", "build", photos, "--output", "\(scratch.path)/mine", "--hold-out", "images"] + Self.models + more)
+    }
+    #expect(try build().status == 0)
+    let before = try names.map { try scratch.bytes("mine/\($0)") }
+    let failed = try build("--overwrite", "--minimum-images", "100")
+    #expect(failed.status == 1 && failed.errors.contains("nothing to pack"), "\(failed.errors)")
+    #expect(try names.map { try scratch.bytes("mine/\($0)") } == before)
+    #expect(scratch.files("mine").allSatisfy { !$0.hasSuffix(".part") }, "\(scratch.files("mine"))")
+    let none = try build("--overwrite", "--hold-out", "none")
+    #expect(none.status == 0 && none.output.contains("2 identities, 6 images"), "\(none.errors)")
+    #expect(!scratch.exists("mine/held_out.bin"), "its pairs are trained on now")
+    #expect(try insightface("dataset", "check", "\(scratch.path)/mine").status == 0)
   }
 }

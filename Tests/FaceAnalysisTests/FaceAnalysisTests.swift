@@ -81,6 +81,19 @@ func meanColour() throws -> FaceEmbedder {
     #expect(try analysis.faces(in: [Image]()).isEmpty)
   }
 
+  @Test(arguments: [false, true]) func cropsAreCutForThoseWhoWantThem(embeds: Bool) throws {
+    var photo = try Image(width: 160, height: 80, fill: Colour(200, 0, 0))
+    photo.fillRectangle(Rectangle(x: 80, y: 0, width: 80, height: 80), Colour(0, 200, 0))
+    var analysis = try Self.analysis([(4, 4), (15, 4)], embeds: embeds)
+    let whole = try analysis.faces(in: photo)
+    analysis.cutsCrops = false
+    let bare = try analysis.faces(in: photo)
+    #expect(bare.count == 2 && bare.allSatisfy { $0.crop == nil })
+    #expect(bare.map(\.embedding) == whole.map(\.embedding) && bare.map(\.landmarks) == whole.map(\.landmarks))
+    #expect(bare.map { analysis.crop(photo, landmarks: $0.landmarks) } == whole.map(\.crop))
+    #expect(analysis.crop(photo, landmarks: [Point](repeating: Point(9, 9), count: 5)) == nil)
+  }
+
   @Test func threadsShareAnAnalysis() throws {
     let analysis = try Self.analysis([(4, 4)])
     let photo = try Image(width: 90, height: 80, fill: Colour(10, 200, 30))
@@ -120,6 +133,84 @@ func meanColour() throws -> FaceEmbedder {
     #expect(try PhotoList([folder + "/b/note.txt"]).photos.count == 1)
     #expect(throws: FormatError.self) { try PhotoList([folder + "/empty"]) }
     #expect(throws: FormatError.self) { try PhotoList([folder + "/nothing"]) }
+  }
+
+  @Test func outputsOfAnEarlierRunAreNoPhotos() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/b/drawn/c")
+    try makeFolders(folder + "/elsewhere")
+    for name in ["a.jpg", "b/x.jpg", "b/drawn/a.jpg", "b/drawn/c/y.jpg"] {
+      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
+    }
+    try FileManager.default.createSymbolicLink(atPath: folder + "/link", withDestinationPath: folder + "/b")
+    let inside = try PhotoList([folder], outputs: [folder + "/elsewhere/../b/drawn"]).photos
+    #expect(inside.map(\.relativePath) == ["a.jpg", "b/x.jpg", "link/x.jpg"])
+    #expect(try PhotoList([folder + "/b"], outputs: [folder + "/none"]).photos.count == 3)
+    // The folder itself, by whatever name, and the folder of a photo that is named.
+    for (paths, output) in [
+      ([folder], folder + "/"), ([folder + "/b"], folder + "/link"), ([folder, folder + "/b/x.jpg"], folder + "/b"),
+      ([folder], folder + "/b/x.jpg"),
+    ] {
+      #expect { try PhotoList(paths, outputs: [output]) } throws: {
+        ($0 as? FormatError)?.code == .mismatch && ($0 as? FormatError)?.path == output
+      }
+    }
+  }
+
+  @Test func namesThatAreNotUTF8AreErrors() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder)
+    try Data([1]).write(to: URL(fileURLWithPath: folder + "/a.jpg"))
+    let latin1 = Array((folder + "/Ren").utf8).map { CChar(bitPattern: $0) } + [CChar(bitPattern: 0xe9), 0]
+    try #require(mkdir(latin1, 0o777) == 0)
+    defer { rmdir(latin1) }
+    #expect { try PhotoList([folder]) } throws: {
+      "\($0)".contains("`Ren\\xE9`") && "\($0)".contains("not UTF-8") && "\($0)".hasPrefix(folder)
+    }
+  }
+
+  @Test func everyPhotoHasAnOutputNameOfItsOwn() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/p/x")
+    try makeFolders(folder + "/q/x")
+    // The name that a.png has beside a.jpg is the stem of a.png.jpg.
+    for name in ["p/x/a.jpg", "p/x/a.png", "p/x/a.png.jpg", "p/x/b.jpg", "p/c.jpg", "q/x/b.jpg", "q/x/d.jpg"] {
+      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
+    }
+    func names(_ paths: String...) throws -> [String: String] {
+      let photos = try PhotoList(paths.map { folder + "/" + $0 }).photos
+      #expect(Set(photos.map(\.outputName)).count == photos.count, "\(photos.map(\.outputName))")
+      return Dictionary(
+        uniqueKeysWithValues: photos.map { (String($0.path.dropFirst(folder.count + 1)), $0.outputName) })
+    }
+    let both = try names("p", "q")
+    #expect(both["p/c.jpg"] == "c" && both["q/x/d.jpg"] == "x/d" && both["p/x/a.jpg"] == "x/a.jpg")
+    #expect(both["p/x/b.jpg"]?.hasPrefix("x/b.jpg~") == true && both["q/x/b.jpg"]?.hasPrefix("x/b.jpg~") == true)
+    #expect(try names("q", "p") == both, "the order of the arguments does not matter")
+    #expect(try names("q")["q/x/b.jpg"] == "x/b")
+    #expect(try PhotoList(["p/c.jpg", "p/x/../c.jpg"].map { folder + "/" + $0 }).photos.count == 2)
+  }
+
+  @Test func photosOfOneStemGiveTwoCrops() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try makeFolders(folder + "/photos/ann")
+    try Image(width: 80, height: 80, fill: .white).write(path: folder + "/photos/ann/a.png")
+    let builder = DatasetBuilder(analysis: try Self.analysis([(4, 4)], embeds: false), settings: "fixed")
+    let one = try builder.crops(of: folder + "/photos", to: folder + "/set")
+    #expect(one.list.identities.first?.paths == [folder + "/set/crops/ann/a.jpg"])
+    // The photo that comes later sorts before the one whose crop is there.
+    try Image(width: 80, height: 80, fill: .black).write(path: folder + "/photos/ann/a.jpg")
+    let two = try builder.crops(of: folder + "/photos", to: folder + "/set")
+    let paths = try #require(two.list.identities.first?.paths)
+    #expect(paths == ["a.jpg.jpg", "a.png.jpg"].map { folder + "/set/crops/ann/" + $0 })
+    #expect(try Image.read(path: paths[0]).pixels[0] < 50 && Image.read(path: paths[1]).pixels[0] > 200)
+    #expect(throws: FormatError.self) { try builder.crops(of: folder + "/photos", to: folder + "/photos") }
+    #expect(try builder.crops(of: folder + "/photos", to: folder + "/photos/set").list.imageCount == 2)
+    #expect(try builder.crops(of: folder + "/photos", to: folder + "/photos/set").list.imageCount == 2)
   }
 
   @Test func wrongModelsAreErrors() {

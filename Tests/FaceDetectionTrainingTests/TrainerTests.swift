@@ -94,6 +94,38 @@ import Torch
     }
   }
 
+  @Test func aStartThatFailsLeavesTheEarlierRunAsItWas() throws {
+    try Fixtures.withFolder { folder in
+      func files() throws -> [String: Data] {
+        let names = try FileManager.default.subpathsOfDirectory(atPath: folder).filter { !isFolder("\(folder)/\($0)") }
+        return try Dictionary(
+          uniqueKeysWithValues: names.map { ($0, try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\($0)"))) })
+      }
+      var c = Fixtures.scenes("\(folder)/run", steps: 2)
+      _ = try Fixtures.losses(c)
+      let before = try files()
+      try #require(before.keys.contains("run-state.safetensors") && before.keys.contains { $0.contains("tfevents") })
+      c.pretrained = "\(folder)/nothing"
+      #expect { try DetectionTrainer(c) } throws: { "\($0)".contains("nothing-0000.params") }
+      c.pretrained = nil
+      c.validation = "\(folder)/no-photos"
+      for resumes in [false, true] {
+        c.resumes = resumes
+        #expect { try DetectionTrainer(c) } throws: { "\($0)".contains("no-photos") }
+      }
+      #expect(try files() == before)
+
+      c.validation = nil
+      let history = "\(folder)/run-history.csv"
+      let text = try String(contentsOfFile: history, encoding: .utf8)
+      try text.replacingOccurrences(of: "\n1,", with: "\n99999999999999999999,")
+        .write(toFile: history, atomically: true, encoding: .utf8)
+      let damaged = try files()
+      #expect { try DetectionTrainer(c) } throws: { "\($0)".contains("run-history.csv, line 2") }
+      #expect(try files() == damaged)
+    }
+  }
+
   @Test func schedulesFollowTheReference() {
     var schedule = DetectionSchedule()
     schedule.shape = .epochs([1, 2, 3, 4, 5, 55, 68, 80])

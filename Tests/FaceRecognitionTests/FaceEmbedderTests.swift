@@ -95,4 +95,54 @@ private let isPresent = FileManager.default.fileExists(atPath: "\(data)/mobilefa
     #expect(throws: GraphError.self) { try FaceEmbedder(map) }
     #expect(throws: (any Error).self) { try FaceEmbedder(CheckpointLocation("/nowhere/model", epoch: 1)) }
   }
+
+  /// A network that gives an output of the same shape whatever it is given.
+  private struct Stubborn: ImageRunner {
+    var shape: [Int]?
+    var threads: Int { 1 }
+    var outputNames: [String] { shape == nil ? [] : ["embedding"] }
+
+    func run(_ input: FloatTensor) throws(GraphError) -> [FloatTensor] {
+      guard let shape else { return [] }
+      return [try FloatTensor(shape: shape, elements: [Float](repeating: 1, count: shape.reduce(1, *)))]
+    }
+
+    func run(
+      images: UnsafeRawBufferPointer, count: Int, height: Int, width: Int
+    ) throws(GraphError) -> [FloatTensor] { try run(FloatTensor(shape: [0], elements: [])) }
+  }
+
+  @Test func whatDoesNotFitIsAnErrorAndNoTrap() throws {
+    func embedder(_ shape: [Int]?, side: Int = 4) throws(GraphError) -> FaceEmbedder {
+      try FaceEmbedder(
+        runner: Stubborn(shape: shape), height: side, width: side, embeddingLength: nil, fingerprint: "none")
+    }
+    #expect(try embedder([1, 8, 1, 1]).embeddingLength == 8 && embedder([1, 1]).embeddingLength == 1)
+    for shape in [nil, [], [1, 0], [0, 8], [2, 8], [1, 8, 2], [1, 2 << 20]] as [[Int]?] {
+      #expect { try embedder(shape) } throws: { ($0 as? GraphError)?.code == .shape }
+    }
+    // An image of these sizes cannot be held, nor its bytes counted.
+    for side in [0, -1, 5000, 1 << 40, .max] {
+      #expect { try embedder([1, 8], side: side) } throws: { ($0 as? GraphError)?.code == .shape }
+    }
+    for side in [0, 5000] {
+      #expect(throws: GraphError.self) {
+        var g = GraphBuilder(input: "data", channels: 3, height: side, width: side)
+        _ = try FaceEmbedder(g.finish(g.flatten(g.globalAveragePool(g.input))))
+      }
+    }
+    // It gives one embedding whatever the number of faces.
+    let one = try embedder([1, 8])
+    let face = try Image(width: 4, height: 4)
+    for mirror in FaceEmbedder.Mirror.allCases {
+      #expect(try one.embed(images: [face], mirror: mirror).map(\.count) == [8])
+      #expect { try one.embed(images: [face, face], mirror: mirror) } throws: { ($0 as? GraphError)?.code == .shape }
+      for count in [-1, 0, 1, 3, .max] {
+        #expect(throws: GraphError.self) {
+          try one.embed(pixels: [UInt8](repeating: 0, count: 96), count: count, mirror: mirror)
+        }
+      }
+    }
+    #expect(throws: GraphError.self) { try one.embed(images: [Image(width: 4, height: 5)]) }
+  }
 }

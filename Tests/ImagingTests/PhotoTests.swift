@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Imaging
@@ -25,6 +26,18 @@ import Testing
   func scalingByAFactorEqualsOpenCV(factor: Double) throws {
     let image = try Fixtures.image("source.png").resized(by: factor)
     #expect(try largestDifference(image, Fixtures.image("factor-\(factor).png")) == 0)
+  }
+
+  @Test func aPipeIsNoPhoto() throws {
+    let path = NSTemporaryDirectory() + "pipe-\(UUID().uuidString).jpg"
+    try #require(mkfifo(path, 0o600) == 0)
+    defer { unlink(path) }
+    // Whoever waits for a writer gets one, late: the test fails then and does not hang.
+    DispatchQueue.global().asyncAfter(deadline: .now() + 20) { close(open(path, O_WRONLY | O_NONBLOCK)) }
+    let began = ContinuousClock.now
+    let error = imageError { () throws(ImageError) in try Image.read(path: path) }
+    #expect(error?.kind == .system && error?.path == path && error?.message == "not a regular file")
+    #expect(began.duration(to: .now) < .seconds(15))
   }
 
   @Test func impossibleFactorsAreErrors() throws {

@@ -74,7 +74,7 @@ public final class DetectionTrainer {
       atPath: FilePath.folder(of: c.prefix), withIntermediateDirectories: true)
     let eventFolder = "\(c.prefix)-events"
     let state = try Self.state(c)
-    log = try RunLog(
+    log = RunLog(
       path: "\(c.prefix)-train.log", length: try state?.integer("log_length") ?? (c.resumes ? nil : 0))
     log.progress = progress
     log.out(c.device.isCPU ? "use cpu" : "gpu num: 1")
@@ -111,26 +111,30 @@ public final class DetectionTrainer {
       evaluatedStep = try state.integer("evaluated_step")
       speedometer.restore(try state.note("speedometer"), now: seconds())
       metrics.restore(try state.note("metrics"))
-      _ = try EventLogTruncation.truncate(folder: eventFolder, afterStep: Int64(step))
-    } else if !c.resumes {
-      try? FileManager.default.removeItem(atPath: Self.statePath(c))
-      if FileManager.default.fileExists(atPath: eventFolder) {
-        _ = try EventLogTruncation.truncate(folder: eventFolder, afterStep: -1)
-      }
     }
-    history = try RunHistory(path: "\(c.prefix)-history.csv", keptSteps: step)
-    try FileManager.default.createDirectory(atPath: eventFolder, withIntermediateDirectories: true)
-    events = try EventWriter(folder: eventFolder)
     loader = try BatchLoader(
       data.source,
       .init(batchSize: c.batchSize, seed: c.seed, threads: c.decodeThreads, isStrict: c.isStrict), start: start)
     if let state {
-      try state.restore(stateTensors)
+      try state.restore(Self.stateTensors(model, update))
       update.optimizer.stepCount = try state.integer("optimizer_steps")
+    }
+    history = try RunHistory(path: "\(c.prefix)-history.csv", keptSteps: step)
+
+    // Everything is sound: only from here on are files of an earlier run touched.
+    try log.begin()
+    try FileManager.default.createDirectory(atPath: eventFolder, withIntermediateDirectories: true)
+    if state != nil {
+      _ = try EventLogTruncation.truncate(folder: eventFolder, afterStep: Int64(step))
       log.note("note: resumed after step \(step) (epoch \(start.epoch), batch \(start.batch))")
     } else if c.resumes {
       log.note("note: there is no state at \(Self.statePath(c)) yet; the run starts at its first step")
+    } else {
+      try removeFile(Self.statePath(c))
+      _ = try EventLogTruncation.truncate(folder: eventFolder, afterStep: -1)
     }
+    try history.begin()
+    events = try EventWriter(folder: eventFolder)
   }
 
   // MARK: The run
@@ -262,12 +266,12 @@ public final class DetectionTrainer {
     log.info("Saved checkpoint to \(written.last ?? configuration.prefix)")
   }
 
-  private var stateTensors: [NamedTensor] {
+  private static func stateTensors(_ model: DetectorNetwork, _ update: DetectionUpdate) -> [NamedTensor] {
     model.network.parameters + model.network.buffers + update.optimizer.state
   }
 
   private func saveState() throws {
-    let tensors = stateTensors
+    let tensors = Self.stateTensors(model, update)
     if let bad = firstNotFinite(tensors.map(\.tensor)) {
       throw DetectionTrainingError(
         "\(tensors[bad].name) is not finite after step \(step): the state is not saved, the last one is whole. Resume "

@@ -1,33 +1,4 @@
 import Formats
-import Glibc
-
-/// What stands in a folder, names in byte order, without hidden ones; links are followed.
-func folderEntries(_ path: String) throws(FormatError) -> [(name: String, isFolder: Bool)] {
-  guard let listing = opendir(path) else {
-    let reason = String(cString: strerror(errno))
-    throw FormatError(
-      errno == ENOENT || errno == ENOTDIR ? .notFound : .io, "the folder cannot be read: \(reason)", path: path,
-      advice: "check the path")
-  }
-  defer { closedir(listing) }
-  var entries: [(name: String, isFolder: Bool)] = []
-  while true {
-    errno = 0
-    guard let entry = readdir(listing) else { break }
-    let name = withUnsafePointer(to: &entry.pointee.d_name) {
-      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(validatingCString: $0) }
-    }
-    guard let name else {
-      throw FormatError(.unsupported, "a file name here is not UTF-8", path: path, advice: "rename the file")
-    }
-    guard !name.hasPrefix(".") else { continue }
-    entries.append((name, isFolder("\(path)/\(name)")))
-  }
-  guard errno == 0 else {
-    throw FormatError(.io, "the folder cannot be read: \(String(cString: strerror(errno)))", path: path)
-  }
-  return entries.sorted { precedes($0.name, $1.name) }
-}
 
 /// Byte order, which no locale changes.
 func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }

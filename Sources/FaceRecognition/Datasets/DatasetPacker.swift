@@ -46,10 +46,12 @@ public struct DatasetPacker: Sendable {
 
   /// Writes the four files into `folder`, which is made where it is not there.
   ///
-  /// Each appears whole or not at all, `train.rec` last. Throws `.mismatch` where an image has another size or format and
+  /// Each appears whole or not at all, `train.rec` last. Files of an earlier set stay until all of the new one is on the disk;
+  /// `beforeCommit` is called then, before the first of them is replaced. Throws `.mismatch` where an image has another size or format and
   /// may not be changed, or where nothing is left to pack; `.corrupt` where one does not decode and `isStrict` is set.
   public func pack(
-    _ list: ImageList, to folder: String, progress: (Int, Int) -> Void = { _, _ in }
+    _ list: ImageList, to folder: String, progress: (Int, Int) -> Void = { _, _ in },
+    beforeCommit: () throws(FormatError) -> Void = {}
   ) throws(FormatError) -> Report {
     try makeFolders(folder)
     let writer = try FaceRecordWriter(path: "\(folder)/train.rec")
@@ -128,8 +130,17 @@ public struct DatasetPacker: Sendable {
     }
     report.imageCount = writer.imageCount
     report.identityCount = names.count
-    try AtomicFile.write(names.map { $0 + "\n" }.joined().utf8, to: "\(folder)/names.txt")
-    try Property(classCount: names.count, height: intake.side, width: intake.side).write(to: "\(folder)/property")
+    let property = Property(classCount: names.count, height: intake.side, width: intake.side)
+    var texts: [AtomicFile] = []
+    for (name, text) in [("names.txt", names.map { $0 + "\n" }.joined()), ("property", property.text)] {
+      let file = try AtomicFile(path: "\(folder)/\(name)")
+      try file.write(contentsOf: text.utf8)
+      try file.sync()
+      texts.append(file)
+    }
+    try writer.finish()
+    try beforeCommit()
+    for file in texts { try file.commit() }
     try writer.commit()
     return report
   }

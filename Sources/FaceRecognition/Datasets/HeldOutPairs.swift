@@ -110,15 +110,17 @@ public struct HeldOutPairs: Sendable {
     return (0..<count).flatMap { [same[$0], different[$0]] }
   }
 
-  /// Writes the pairs' image files, as they are, as a verification set.
+  /// Writes the pairs' image files, as they are, as a verification set that stands on the disk under a temporary name until it
+  /// is committed.
   ///
   /// - Throws: `FormatError` of reading and writing.
-  public func writeVerificationSet(to path: String, protocol version: Int = 4) throws(FormatError) {
+  public func verificationSet(at path: String, protocol version: Int = 4) throws(FormatError) -> VerificationSetWriter {
     let writer = try VerificationSetWriter(path: path, isSame: pairs.map(\.isSame), protocol: version)
     for pair in pairs {
       try writer.append(encoded: try contents(pair.first))
       try writer.append(encoded: try contents(pair.second))
     }
-    try writer.commit()
+    try writer.finish()
+    return writer
   }
 }

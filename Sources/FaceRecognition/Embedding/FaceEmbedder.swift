@@ -53,19 +53,15 @@ public struct FaceEmbedder: Sendable {
       throw GraphError(
         .shape, message: "a face network takes one batch of colour images, this one \(inputs.map(\.shape))")
     }
-    let output = try graph.inferShapes()[graph.outputs[0]]
-    let sizes = output.sizes(batch: 1) ?? []
-    // Some networks leave an embedding of (N, D, 1, 1).
-    guard let first = sizes.first, first == 1, output[0] == .n, let length = sizes.max(),
-      length == sizes.reduce(1, *), length <= 1 << 20
-    else {
-      throw GraphError(.shape, message: "a face network gives one embedding a face, this one \(output)")
+    try Self.checkFace(height: height, width: width)
+    guard let first = graph.outputs.first else { throw GraphError(.shape, message: "the network has no output") }
+    let output = try graph.inferShapes()[first]
+    guard let length = output.sizes(batch: 1).flatMap(Self.length), output[0] == .n else {
+      throw Self.noEmbedding("\(output)")
     }
-    embeddingLength = length
-    self.height = height
-    self.width = width
-    fingerprint = graph.fingerprint
-    runner = try InferencePlan(graph, options: options)
+    try self.init(
+      runner: InferencePlan(graph, options: options), height: height, width: width, embeddingLength: length,
+      fingerprint: graph.fingerprint)
   }
 
   /// An embedder of a network that OpenVINO runs.
@@ -81,21 +77,60 @@ public struct FaceEmbedder: Sendable {
         message: "a face network takes one batch of colour images of one size, this one "
           + shape.map { $0.map(String.init) ?? "any" }.joined(separator: "×"))
     }
+    try self.init(
+      runner: network, height: height, width: width, embeddingLength: nil, fingerprint: network.fingerprint)
+    if let told = network.preprocessing?.embeddingLength, told != embeddingLength {
+      throw GraphError(
+        .mismatch, message: "the embedding is said to have \(told) numbers, the network gives \(embeddingLength)")
+    }
+  }
+
+  /// An embedder of a runner; without a length, a black face tells it: files that others run do not always tell the shapes of
+  /// what they give.
+  init(
+    runner: any ImageRunner, height: Int, width: Int, embeddingLength: Int?, fingerprint: String
+  ) throws(GraphError) {
+    try Self.checkFace(height: height, width: width)
+    var length = embeddingLength
+    if length == nil {
+      let black = [UInt8](repeating: 0, count: 3 * height * width)
+      let output = try runner.run(images: black, count: 1, height: height, width: width).first
+      guard let output, let told = Self.length(output.shape) else {
+        throw Self.noEmbedding(output.map { "\($0.shape)" } ?? "nothing")
+      }
+      length = told
+    }
+    guard let length, (1...Self.largestLength).contains(length) else {
+      throw Self.noEmbedding("\(length ?? 0) numbers")
+    }
+    self.embeddingLength = length
     self.height = height
     self.width = width
-    fingerprint = network.fingerprint
-    runner = network
-    // Such files do not always tell the shapes of what they give.
-    let black = [UInt8](repeating: 0, count: 3 * height * width)
-    let output = try network.run(images: black, count: 1, height: height, width: width)[0]
-    guard output.shape.first == 1, let length = output.shape.max(), length == output.elements.count, length <= 1 << 20
-    else {
-      throw GraphError(.shape, message: "a face network gives one embedding a face, this one \(output.shape)")
+    self.fingerprint = fingerprint
+    self.runner = runner
+  }
+
+  private static let largestLength = 1 << 20
+  private static let largestSide = 4096
+
+  private static func checkFace(height: Int, width: Int) throws(GraphError) {
+    guard (1...largestSide).contains(height), (1...largestSide).contains(width) else {
+      throw GraphError(
+        .shape, message: "the network takes faces of \(width)×\(height), sides of 1 to \(largestSide) are expected",
+        advice: "export it with the size of its faces, such as 112×112")
     }
-    if let told = network.preprocessing?.embeddingLength, told != length {
-      throw GraphError(.mismatch, message: "the embedding is said to have \(told) numbers, the network gives \(length)")
-    }
-    embeddingLength = length
+  }
+
+  /// D of what a network gives for one face, (1, D); some leave (1, D, 1, 1).
+  private static func length(_ sizes: [Int]) -> Int? {
+    guard sizes.first == 1, sizes.count(where: { $0 != 1 }) <= 1,
+      let length = sizes.first(where: { $0 != 1 }) ?? sizes.first
+    else { return nil }
+    return (1...largestLength).contains(length) ? length : nil
+  }
+
+  private static func noEmbedding(_ found: String) -> GraphError {
+    GraphError(.shape, message: "a face network gives one embedding a face, this one \(found)")
   }
 
   /// An embedder of an MXNet checkpoint, its two files, or of a `.pt` file of arcface_torch.
@@ -176,13 +211,14 @@ public struct FaceEmbedder: Sendable {
     pixels: UnsafeBufferPointer<UInt8>, count: Int, isMirrored: Bool
   ) throws(GraphError) -> [Float] {
     let size = 3 * height * width
-    guard count >= 0, pixels.count / size >= count else {
+    // Divided, because a count from elsewhere may be too large to multiply.
+    guard count >= 0, pixels.count / size == count, pixels.count % size == 0 else {
       throw GraphError(.shape, message: "\(pixels.count) bytes are not \(count) faces of \(width)×\(height)")
     }
     if count == 0 { return [] }
     if !isMirrored {
-      return try runner.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width)[0]
-        .elements
+      return try embeddings(
+        runner.run(images: UnsafeRawBufferPointer(pixels), count: count, height: height, width: width), of: count)
     }
     var result: [Float] = []
     result.reserveCapacity(count * embeddingLength)
@@ -191,10 +227,23 @@ public struct FaceEmbedder: Sendable {
     while start < count {
       let end = min(start + Self.batchSize, count)
       mirror(UnsafeBufferPointer(rebasing: pixels[start * size..<end * size]), into: &mirrored)
-      result += try runner.run(images: mirrored, count: end - start, height: height, width: width)[0].elements
+      result += try embeddings(
+        runner.run(images: mirrored, count: end - start, height: height, width: width), of: end - start)
       start = end
     }
     return result
+  }
+
+  /// The numbers of the first output, as many as `count` faces have.
+  private func embeddings(_ outputs: [FloatTensor], of count: Int) throws(GraphError) -> [Float] {
+    guard let output = outputs.first, output.elements.count == count * embeddingLength else {
+      throw GraphError(
+        .shape,
+        message: "the network gives \(outputs.first.map { "\($0.shape)" } ?? "nothing") for \(count) faces, "
+          + "\(count)×\(embeddingLength) are expected",
+        advice: "export it again for batches of any size")
+    }
+    return output.elements
   }
 
   private func mirror(_ pixels: UnsafeBufferPointer<UInt8>, into target: inout [UInt8]) {

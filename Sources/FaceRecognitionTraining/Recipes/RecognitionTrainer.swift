@@ -73,7 +73,7 @@ public final class RecognitionTrainer {
     if options.resumes {
       if FileManager.default.fileExists(atPath: statePath) { state = try TrainingState.Reader(path: statePath) }
     }
-    log = try RunLog(
+    log = RunLog(
       path: "\(folder)/train.log", length: try state?.integer("log_length") ?? (options.resumes ? nil : 0))
     log.progress = progress
     let imageSize = configuration.ints("image_shape")[0]
@@ -149,23 +149,27 @@ public final class RecognitionTrainer {
       savedCount = try state.integer("saved_count")
       highest = try HighestAccuracy(state)
       speedometer.restore(try state.note("speedometer"), now: seconds())
+    }
+    loader = try Self.feed(
+      configuration, options, source, network, batchSize: images, start: start, state: state, log: log)
+    if let state { try update.restore(state) }
+    history = try RunHistory(path: "\(folder)/history.csv", keptSteps: step)
+
+    // Everything is sound: only from here on are files of an earlier run touched.
+    try log.begin()
+    if state != nil {
       if try EventLogTruncation.truncate(folder: folder, afterStep: Int64(step)).removedEventCount > 0 {
         log.note("note: events after step \(step) were taken out of the event files")
       }
-    } else if !options.resumes {
-      try? FileManager.default.removeItem(atPath: statePath)
-      _ = try EventLogTruncation.truncate(folder: folder, afterStep: -1)
-    }
-    history = try RunHistory(path: "\(folder)/history.csv", keptSteps: step)
-    events = try EventWriter(folder: folder)
-    loader = try Self.feed(
-      configuration, options, source, network, batchSize: images, start: start, state: state, log: log)
-    if let state {
-      try update.restore(state)
       log.note("note: resumed after step \(step) (epoch \(start.epoch), batch \(start.batch)) from \(statePath)")
     } else if options.resumes {
       log.note("note: there is no state in \(folder) yet; the run starts at its first step")
+    } else {
+      try removeFile(statePath)
+      _ = try EventLogTruncation.truncate(folder: folder, afterStep: -1)
     }
+    try history.begin()
+    events = try EventWriter(folder: folder)
   }
 
   // MARK: The run

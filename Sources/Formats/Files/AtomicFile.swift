@@ -65,6 +65,10 @@ public final class AtomicFile {
     try file.commit()
   }
 
+  /// Throws what writing a file at `path` would throw at once, for want of a folder or of rights, and changes nothing: before
+  /// hours of work whose result goes there.
+  public static func check(_ path: String) throws(FormatError) { try AtomicFile(path: path).cancel() }
+
   /// Appends `bytes`.
   public func write(_ bytes: UnsafeRawBufferPointer) throws(FormatError) {
     if let failure { throw failure }
@@ -92,12 +96,18 @@ public final class AtomicFile {
     if let outcome { throw outcome }
   }
 
-  /// Puts the file in its place: afterwards the path holds all bytes written, even after a loss of power.
-  public func commit() throws(FormatError) {
+  /// Brings what was written to the disk, under the temporary name: from here on a full disk cannot keep ``commit()`` from
+  /// succeeding.
+  public func sync() throws(FormatError) {
     if let failure { throw failure }
     guard !isFinished else { throw FormatError(.io, "the file is already closed", path: path) }
     try flush()
     guard fsync(descriptor) == 0 else { throw fail(.system(errno, "syncing to the disk", path: path)) }
+  }
+
+  /// Puts the file in its place: afterwards the path holds all bytes written, even after a loss of power.
+  public func commit() throws(FormatError) {
+    try sync()
     // Renamed before it is closed: the lock that marks the temporary file as ours goes with the descriptor.
     guard rename(temporary, target) == 0 else { throw fail(.system(errno, "renaming into place", path: path)) }
     isFinished = true

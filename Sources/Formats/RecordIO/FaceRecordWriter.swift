@@ -6,6 +6,7 @@ public final class FaceRecordWriter {
   private var nextKey = 1
   private var identities: [Range<Int>] = []
   private var current: Int?
+  private var isFinished = false
 
   /// The path of the `.rec` file.
   public var path: String { writer.path }
@@ -23,6 +24,7 @@ public final class FaceRecordWriter {
   ///
   /// Labels ascend: all images of an identity one after the other.
   public func append(label: Int, encoded: some Collection<UInt8>) throws(FormatError) {
+    guard !isFinished else { throw FormatError(.io, "the file is already finished", path: path) }
     guard label >= 0, label >= current ?? 0 else {
       throw FormatError(
         .mismatch, "the label \(label) follows \(current ?? 0); images must come grouped, labels ascending", path: path)
@@ -42,8 +44,11 @@ public final class FaceRecordWriter {
     nextKey += 1
   }
 
-  /// Writes identity records and header record, then puts both files in place.
-  public func commit() throws(FormatError) {
+  /// Writes identity records and header record, and brings both files to the disk under temporary names: only renames are left
+  /// to ``commit()``.
+  public func finish() throws(FormatError) {
+    guard !isFinished else { return }
+    isFinished = true
     let first = nextKey
     for identity in identities {
       let labels = [Float(identity.lowerBound), Float(identity.upperBound)]
@@ -52,6 +57,12 @@ public final class FaceRecordWriter {
     }
     let header = RecordHeader(labels: [Float(first), Float(nextKey)], id: 0, id2: 1)
     try writer.append(key: 0, header: header, encoded: [])
+    try writer.sync()
+  }
+
+  /// Finishes both files and puts them in place.
+  public func commit() throws(FormatError) {
+    try finish()
     try writer.commit()
   }
 }

@@ -49,11 +49,16 @@ public struct Property: Sendable, Equatable {
     }
   }
 
-  /// Writes the file atomically.
-  public func write(to path: String) throws(FormatError) {
+  /// The file's content.
+  public var text: String {
     var text = "\(classCount),\(height),\(width)\n"
     if let imageCount { text += "\(imageCount)\n" }
     if isShuffled { text += "shuffled\n" }
+    return text
+  }
+
+  /// Writes the file atomically.
+  public func write(to path: String) throws(FormatError) {
     try AtomicFile.write(text.utf8, to: path)
   }
 

@@ -69,6 +69,12 @@ public final class RecordWriter {
     count += 1
   }
 
+  /// Brings both files to the disk, under temporary names.
+  public func sync() throws(FormatError) {
+    try records.sync()
+    try index.sync()
+  }
+
   /// Puts both files in place.
   ///
   /// The old index goes first: a crash in between leaves records without an index, which are found by a scan, never an

@@ -185,6 +185,7 @@ public final class VerificationSetWriter {
   private var writer: PickleWriter
   private let isSame: [Bool]
   private var written = 0
+  private var isFinished = false
 
   /// A writer of `isSame.count` pairs, two images each.
   ///
@@ -209,10 +210,20 @@ public final class VerificationSetWriter {
     written += 1
   }
 
-  /// Puts the file in its place; throws `.mismatch` where images are missing.
-  public func commit() throws(FormatError) {
+  /// Brings the whole file to the disk under a temporary name: only a rename is left to ``commit()``.
+  ///
+  /// Throws `.mismatch` where images are missing.
+  public func finish() throws(FormatError) {
+    guard !isFinished else { return }
     guard written == 2 * isSame.count else { throw mismatch(written) }
+    isFinished = true
     try writer.end(isSame: isSame)
+    try file.sync()
+  }
+
+  /// Finishes the file and puts it in its place; throws `.mismatch` where images are missing.
+  public func commit() throws(FormatError) {
+    try finish()
     try file.commit()
   }
 

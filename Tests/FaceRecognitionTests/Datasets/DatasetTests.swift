@@ -115,6 +115,30 @@ private func packed(_ scratch: Scratch) throws -> String {
     #expect(try RecordSummary(path: "\(output)/train.rec").imageCount == 5)
   }
 
+  @Test func `The earlier files stay until the new ones are on the disk`() throws {
+    let scratch = Scratch()
+    let output = try packed(scratch)
+    let names = ["train.rec", "train.idx", "property", "names.txt"]
+    let before = try names.map { try contents("\(output)/\($0)") }
+    let list = ImageList(identities: try Array(ImageList(path: "\(scratch.path)/people").identities.prefix(2)))
+    #expect {
+      try DatasetPacker().pack(
+        list, to: output,
+        beforeCommit: { () throws(FormatError) in
+          throw FormatError(.diskFull, "no room for what goes with it")
+        })
+    } throws: { "\($0)".contains("no room") }
+    #expect(try names.map { try contents("\(output)/\($0)") } == before)
+    var seen: [[UInt8]] = []
+    let report = try DatasetPacker().pack(
+      list, to: output,
+      beforeCommit: { () throws(FormatError) in
+        for name in names { seen.append(try contents("\(output)/\(name)")) }
+      })
+    #expect(seen == before && report.identityCount == 2)
+    #expect(try RecordSummary(path: "\(output)/train.rec").identityCount == 2)
+  }
+
   @Test func `Other sizes are an error that names the file, or are encoded anew`() throws {
     let scratch = Scratch()
     _ = try people(scratch)

@@ -10,8 +10,9 @@ using namespace ck;
 namespace {
 
 constexpr int points = 16;
-/// Channels of one product in registers; the inputs lie in groups of 8.
-constexpr int rowsOfTile = 4;
+/// Channels of one product in registers, of the 8 that lie together: eight sums are under way at a time.
+template <class V>
+constexpr int rowsOfTile = lanes<V> / 2;
 
 struct Call {
   const ck_convolution *c;
@@ -65,36 +66,39 @@ CK_INLINE void inputs_piece_body(const Call *call, int64_t begin, int64_t end) {
 }
 
 /// sums[channel][filter] += over the block's tiles, for the (point, panel) pairs begin ..< end.
+template <class V, int>
 CK_INLINE void products_piece_body(const Call *call, int64_t begin, int64_t end) {
+  constexpr int R = rowsOfTile<V>, N = panelWidth / lanes<V>;
   for (int64_t pair = begin; pair < end; ++pair) {
     const float *inputs = call->inputs + pair / call->panels * call->block * call->channels;
     const float *gradients = call->gradients + pair * call->block * panelWidth;
     float *sums = call->sums + pair * call->channels * panelWidth;
-    for (int64_t k = 0; k < call->channels; k += rowsOfTile) {
+    for (int64_t k = 0; k < call->channels; k += R) {
       const float *from = inputs + k / 8 * call->block * 8 + k % 8, *g = gradients;
       float *to = sums + k * panelWidth;
-      v8 acc[rowsOfTile][2];
+      V acc[R][N];
 #pragma clang loop unroll(full)
-      for (int i = 0; i < rowsOfTile; ++i) {
-        acc[i][0] = call->first ? load8(to + i * panelWidth) : (v8)(0.0f);
-        acc[i][1] = call->first ? load8(to + i * panelWidth + 8) : (v8)(0.0f);
-      }
+      for (int i = 0; i < R; ++i)
+#pragma clang loop unroll(full)
+        for (int v = 0; v < N; ++v)
+          acc[i][v] = call->first ? load<V>(to + i * panelWidth + v * lanes<V>) : (V)(0.0f);
 #pragma clang loop unroll_count(4)
       for (int64_t t = 0; t < call->count; ++t) {
-        const v8 left = load8(g), right = load8(g + 8);
+        V line[N];
 #pragma clang loop unroll(full)
-        for (int i = 0; i < rowsOfTile; ++i) {
-          const v8 x = (v8)(from[i]);
-          acc[i][0] = x * left + acc[i][0];
-          acc[i][1] = x * right + acc[i][1];
+        for (int v = 0; v < N; ++v) line[v] = load<V>(g + v * lanes<V>);
+#pragma clang loop unroll(full)
+        for (int i = 0; i < R; ++i) {
+          const V x = (V)(from[i]);
+#pragma clang loop unroll(full)
+          for (int v = 0; v < N; ++v) acc[i][v] = x * line[v] + acc[i][v];
         }
         from += 8, g += panelWidth;
       }
 #pragma clang loop unroll(full)
-      for (int i = 0; i < rowsOfTile; ++i) {
-        store8(to + i * panelWidth, acc[i][0]);
-        store8(to + i * panelWidth + 8, acc[i][1]);
-      }
+      for (int i = 0; i < R; ++i)
+#pragma clang loop unroll(full)
+        for (int v = 0; v < N; ++v) store<V>(to + i * panelWidth + v * lanes<V>, acc[i][v]);
     }
   }
 }
@@ -132,7 +136,7 @@ CK_INLINE void weights_piece_body(const Call *call, int64_t begin, int64_t end) 
 
 CK_DISPATCH(gradients_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
 CK_DISPATCH(inputs_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
-CK_DISPATCH(products_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
+CK_DISPATCH_WIDE(products_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
 CK_DISPATCH(weights_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
 
 template <void (*piece)(const Call *, int64_t, int64_t)>

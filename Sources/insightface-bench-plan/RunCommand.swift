@@ -21,6 +21,7 @@ struct RunCommand: Command {
   private var calls = 20
   private var samples = 3
   private var path: String?
+  private var isBySteps = false
 
   mutating func bind(_ b: inout ArgumentBinder) throws(UsageError) {
     try b.option(&model, "--model", value: "FILE", required: true, help: "a model in any format")
@@ -29,6 +30,7 @@ struct RunCommand: Command {
     try b.count(&calls, "--calls", help: "calls of one figure")
     try b.count(&samples, "--samples", help: "figures")
     try b.option(&path, "--write", value: "FILE", help: "write input and outputs here and time nothing")
+    try b.flag(&isBySteps, "--steps", help: "print the milliseconds of each step in place of the whole, for one image")
   }
 
   mutating func run() throws {
@@ -44,6 +46,11 @@ struct RunCommand: Command {
       let outputs = try plan.run(input)
       let floats = elements + outputs.flatMap(\.elements)
       return try AtomicFile.write(floats.withUnsafeBytes { Array($0) }, to: path)
+    }
+    if isBySteps {
+      _ = try plan.run(input)
+      for step in try plan.stepSeconds(input, calls: calls) { print(fixed(1000 * step.seconds, 4), step.name) }
+      return
     }
     for number in 0...samples {
       let began = seconds()

@@ -179,10 +179,31 @@ public struct InferencePlan: Sendable {
     return try run([inputs[0].name: shape], batch: count, [.bytes(base.assumingMemoryBound(to: UInt8.self))])
   }
 
+  /// How long each step of a run takes on one sample: where the time of a network goes.
+  ///
+  /// - Parameters:
+  ///   - input: the tensor of the one input, of one sample.
+  ///   - calls: runs to take the mean of, at least 1.
+  /// - Returns: seconds by step, in the order in which they run; a step has the name of the layer that it ends with.
+  /// - Throws: as `run(_:)`, and `.invalid` for several inputs or samples.
+  public func stepSeconds(_ input: Tensor, calls: Int) throws(GraphError) -> [(name: String, seconds: Double)] {
+    let inputs = graph.inputs
+    guard inputs.count == 1, input.shape.first == 1, calls >= 1 else {
+      throw GraphError(.invalid, message: "steps are timed for one input of one sample")
+    }
+    var shape = NetworkGraph.Shape(fixed: input.shape)
+    shape[0] = .n
+    let clock = StepClock()
+    try withPointers(of: [input.elements]) { pointers throws(GraphError) in
+      for _ in 0..<calls { _ = try run([inputs[0].name: shape], batch: 1, [.floats(pointers[0])], clock) }
+    }
+    return clock.steps.map { ($0.name, $0.seconds / Double(calls)) }
+  }
+
   // MARK: Passes
 
   private func run(
-    _ shapes: [String: NetworkGraph.Shape], batch: Int, _ sources: [PlanRun.Source]
+    _ shapes: [String: NetworkGraph.Shape], batch: Int, _ sources: [PlanRun.Source], _ clock: StepClock? = nil
   ) throws(GraphError) -> [Tensor] {
     let capacity = isHeavy ? min(batch, Self.heavyCapacity) : Self.lightCapacity
     let plan = try sizes.plan(shapes, batch: batch, capacity: capacity) { () throws(GraphError) in
@@ -202,7 +223,7 @@ public struct InferencePlan: Sendable {
     var outputs = outputSizes.map { [Float](repeating: 0, count: $0.reduce(1, *)) }
     withMutablePointers(of: &outputs) { targets in
       let passes = Passes(
-        plan: plan, batch: batch, sources: sources, targets: targets, workspace: workspace.pointer)
+        plan: plan, batch: batch, sources: sources, targets: targets, workspace: workspace.pointer, clock: clock)
       if isShared && lanes > 1 {
         pool.forEach(passes.count) { index, worker in passes.run(index, lane: worker, ck_serial()) }
       } else {
@@ -220,6 +241,7 @@ public struct InferencePlan: Sendable {
     let sources: [PlanRun.Source]
     let targets: [UnsafeMutablePointer<Float>]
     let workspace: UnsafeMutablePointer<Float>
+    let clock: StepClock?
 
     var count: Int { plan.isSplittable ? (batch + plan.capacity - 1) / plan.capacity : 1 }
 
@@ -235,7 +257,8 @@ public struct InferencePlan: Sendable {
         }
       }
       let pass = PlanRun(
-        arena: workspace + lane * plan.arenaCount, batch: size, parallel: parallel, sources: sources)
+        arena: workspace + lane * plan.arenaCount, batch: size, parallel: parallel, sources: sources,
+        clock: clock)
       plan.run(pass)
       for (number, target) in targets.enumerated() {
         let skipped = plan.isSplittable ? first * sampleCount(plan.outputs[number].shape) : 0

@@ -1,4 +1,5 @@
 import CKernels
+import Jobs
 
 /// What a plan computes on during one pass.
 struct PlanRun {
@@ -16,6 +17,22 @@ struct PlanRun {
   var parallel: ck_parallel
   /// The elements of the first sample of this pass, for each input of the graph.
   var sources: [Source]
+  /// Where the times of steps are summed up, if they are asked for.
+  var clock: StepClock?
+}
+
+/// Sums up the seconds of each step. For passes that run one after another only.
+final class StepClock {
+  private(set) var steps: [(name: String, seconds: Double)] = []
+
+  func run(_ plan: [PlanStep], _ run: PlanRun) {
+    if steps.isEmpty { steps = plan.map { ($0.name, 0) } }
+    for (index, step) in plan.enumerated() {
+      let began = seconds()
+      step(run)
+      steps[index].seconds += seconds() - began
+    }
+  }
 }
 
 /// Where a layer's output lies.

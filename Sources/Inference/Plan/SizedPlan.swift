@@ -105,7 +105,10 @@ struct SizedPlan: Sendable {
   }
 
   /// Runs one pass.
-  func run(_ run: PlanRun) { for step in steps { step(run) } }
+  func run(_ run: PlanRun) {
+    if let clock = run.clock { return clock.run(steps, run) }
+    for step in steps { step(run) }
+  }
 
   /// Writes an output of a pass in C order.
   func copyOutput(_ index: Int, _ run: PlanRun, to target: UnsafeMutablePointer<Float>) {

@@ -22,28 +22,51 @@ struct Call {
   int64_t pixels;
   int64_t blockTiles, blocks;    // of pixels
   int64_t blockPanels, strands;  // of panels of all groups
+  const int64_t *tapSteps;       // floats from the input of the middle tap, where tap_y = tap_x = 0, to that of each tap
+  // Output pixels none of whose taps is outside the image.
+  int64_t firstY, lastY, firstX, lastX;
 };
+
+/// Outputs 0 ..< count whose inputs at position * step + first ... position * step + last are inside 0 ..< size.
+void insideRange(int64_t count, int64_t step, int64_t first, int64_t last, int64_t size, int64_t *begin, int64_t *end) {
+  *begin = first < 0 ? (-first + step - 1) / step : 0;
+  *end = last < size ? std::min(count, (size - 1 - last) / step + 1) : 0;
+}
 
 /// Where the inputs and outputs of a block of tiles lie.
 struct Table {
   std::vector<const float *> rows;  // [tile][tap][row]
   std::vector<int64_t> offsets;     // [tile][row]
 
-  inline __attribute__((always_inline)) void fill(const Call *call, int64_t first, int64_t count, int R) {
+  template <int R>
+  inline __attribute__((always_inline)) void fill(const Call *call, int64_t first, int64_t count) {
     const ck_convolution &c = *call->c;
-    const int64_t image = c.in_height * c.in_width;
+    const int64_t taps = c.taps, rowEnd = R * taps, step = c.step_x * c.in_pixel;
     int64_t x = first % c.out_width, y = first / c.out_width % c.out_height, n = first / c.out_width / c.out_height;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t tile = i / R, row = i % R;
-      offsets[i] = n * c.out_image + y * c.out_row + x * c.out_pixel;
-      const float **target = rows.data() + tile * c.taps * R + row;
-      const float *base = call->in + n * image * c.in_pixel;
-      for (int64_t t = 0; t < c.taps; ++t, target += R) {
-        const int64_t v = y * c.step_y + c.tap_y[t], u = x * c.step_x + c.tap_x[t];
-        const bool inside = v >= 0 && v < c.in_height && u >= 0 && u < c.in_width;
-        *target = inside ? base + (v * c.in_width + u) * c.in_pixel : c.padding;
+    const float **target = rows.data();
+    int64_t row = 0;
+    for (int64_t i = 0; i < count;) {
+      const float *base = call->in + n * c.in_height * c.in_width * c.in_pixel;
+      const bool isInside = y >= call->firstY && y < call->lastY;
+      const int64_t lastX = isInside ? call->lastX : 0, end = std::min(c.out_width, x + count - i);
+      const float *middle = base + (y * c.step_y * c.in_width + x * c.step_x) * c.in_pixel;
+      int64_t offset = n * c.out_image + y * c.out_row + x * c.out_pixel;
+      for (; x < end; ++x, ++i, middle += step, offset += c.out_pixel) {
+        offsets[i] = offset;
+        if (x >= call->firstX && x < lastX) {
+          if (taps == 1) target[row] = middle + *call->tapSteps;
+          else
+            for (int64_t t = 0; t < taps; ++t) target[t * R + row] = middle + call->tapSteps[t];
+        } else {
+          for (int64_t t = 0; t < taps; ++t) {
+            const int64_t v = y * c.step_y + c.tap_y[t], u = x * c.step_x + c.tap_x[t];
+            const bool inside = v >= 0 && v < c.in_height && u >= 0 && u < c.in_width;
+            target[t * R + row] = inside ? base + (v * c.in_width + u) * c.in_pixel : c.padding;
+          }
+        }
+        if (++row == R) row = 0, target += rowEnd;
       }
-      if (++x == c.out_width) {
+      if (x == c.out_width) {
         x = 0;
         if (++y == c.out_height) y = 0, ++n;
       }
@@ -98,7 +121,7 @@ CK_INLINE void convolve_piece_body(const Call *call, int64_t begin, int64_t end)
     const int64_t block = unit / call->strands, strand = unit % call->strands;
     const int64_t first = block * call->blockTiles * R;
     const int64_t count = std::min(call->blockTiles * R, call->pixels - first);
-    if (block != filled) table.fill(call, first, count, R);
+    if (block != filled) table.fill<R>(call, first, count);
     filled = block;
     const int64_t lastPanel = std::min((strand + 1) * call->blockPanels, call->panels * c.groups);
     for (int64_t panel = strand * call->blockPanels; panel < lastPanel; ++panel)
@@ -133,6 +156,16 @@ extern "C" void ck_convolve(const ck_convolution *c, const float *in, const floa
   call.c = c, call.in = in, call.residual = residual, call.out = out;
   call.pixels = c->batch * c->out_height * c->out_width;
   call.panels = ck_padded_channels(c->filters) / panelWidth;
+  std::vector<int64_t> tapSteps(c->taps);
+  int32_t lowY = 0, highY = 0, lowX = 0, highX = 0;
+  for (int64_t t = 0; t < c->taps; ++t) {
+    tapSteps[t] = (c->tap_y[t] * c->in_width + c->tap_x[t]) * c->in_pixel;
+    lowY = std::min(lowY, c->tap_y[t]), highY = std::max(highY, c->tap_y[t]);
+    lowX = std::min(lowX, c->tap_x[t]), highX = std::max(highX, c->tap_x[t]);
+  }
+  call.tapSteps = tapSteps.data();
+  insideRange(c->out_height, c->step_y, lowY, highY, c->in_height, &call.firstY, &call.lastY);
+  insideRange(c->out_width, c->step_x, lowX, highX, c->in_width, &call.firstX, &call.lastX);
   const int64_t rows = usesAVX512() || isForcedWide() ? 12 : 6;
   const int64_t tiles = (call.pixels + rows - 1) / rows, panels = call.panels * c->groups;
   if (tiles == 0 || panels == 0) return;

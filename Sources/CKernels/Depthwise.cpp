@@ -25,22 +25,35 @@ CK_INLINE const float *pixel(const Call *call, int64_t n, int64_t y, int64_t x) 
   return call->in + ((n * c.in_height + y) * c.in_width + x) * c.in_pixel;
 }
 
-/// `M` output pixels and the vectors at channel `k`, of `count` channels that are left, from 3 rows of inputs.
-template <int M, int S, bool Whole>
-CK_INLINE void three(const Call *call, const float *const *inputs, const int64_t *offsets, int64_t k, int64_t count) {
+/// Inputs of a block: 3 rows of pixels, each found through a table, since some lie outside the image.
+template <int columns>
+struct Listed {
+  const float *pixels[3 * columns];
+  inline __attribute__((always_inline)) const float *at(int y, int x) const { return pixels[y * columns + x]; }
+};
+/// The same where all pixels are inside.
+struct Dense {
+  const float *first;
+  int64_t row, pixel;
+  inline __attribute__((always_inline)) const float *at(int y, int x) const { return first + y * row + x * pixel; }
+};
+
+/// `M` output pixels and the vector at channel `k`, of `count` channels that are left, from 3 rows of inputs.
+template <class V, int M, int S, bool Whole, class Inputs>
+CK_INLINE void three(const Call *call, const Inputs &inputs, const int64_t *offsets, int64_t k, int64_t count) {
   constexpr int columns = (M - 1) * S + 3;
   const float *w = call->c->weights + k;
-  v8 acc[M][1];
+  V acc[M][1];
 #pragma clang loop unroll(full)
-  for (auto &row : acc) row[0] = splat8(0);
+  for (auto &row : acc) row[0] = (V)(0.0f);
 #pragma clang loop unroll(full)
   for (int y = 0; y < 3; ++y) {
-    v8 w0 = load8(w + (3 * y) * call->padded), w1 = load8(w + (3 * y + 1) * call->padded),
-       w2 = load8(w + (3 * y + 2) * call->padded);
+    V w0 = load<V>(w + (3 * y) * call->padded), w1 = load<V>(w + (3 * y + 1) * call->padded),
+      w2 = load<V>(w + (3 * y + 2) * call->padded);
 #pragma clang loop unroll(full)
     for (int x = 0; x < columns; ++x) {
-      const float *p = inputs[y * columns + x] + k;
-      v8 value = Whole ? load8(p) : loadPart<v8>(p, count);
+      const float *p = inputs.at(y, x) + k;
+      V value = Whole ? load<V>(p) : loadPart<V>(p, count);
 #pragma clang loop unroll(full)
       for (int t = 0; t < 3; ++t) {
         if (x < t || (x - t) % S != 0 || (x - t) / S >= M) continue;
@@ -48,33 +61,45 @@ CK_INLINE void three(const Call *call, const float *const *inputs, const int64_t
       }
     }
   }
-  finish<v8, M, 1>(acc, call->c->epilogue, k, count, offsets, k, call->residual, call->out);
+  finish<V, M, 1>(acc, call->c->epilogue, k, count, offsets, k, call->residual, call->out);
 }
 
-template <int M, int S>
+template <class V, int M, int S, class Inputs>
+CK_INLINE void threeChannels(const Call *call, const Inputs &inputs, const int64_t *offsets) {
+  const int64_t channels = call->c->groups;
+  int64_t k = 0;
+  if constexpr (lanes<V> > 8)
+    for (; k + lanes<V> <= channels; k += lanes<V>) three<V, M, S, true>(call, inputs, offsets, k, lanes<V>);
+  for (; k + 8 <= channels; k += 8) three<v8, M, S, true>(call, inputs, offsets, k, 8);
+  if (k < channels) three<v8, M, S, false>(call, inputs, offsets, k, channels - k);
+}
+
+template <class V, int M, int S>
 CK_INLINE void threeRow(const Call *call, int64_t n, int64_t y, int64_t x) {
   constexpr int columns = (M - 1) * S + 3;
   const ck_convolution &c = *call->c;
-  const float *inputs[3 * columns];
   int64_t offsets[M];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < M; ++i) offsets[i] = n * c.out_image + y * c.out_row + (x + i) * c.out_pixel;
+  const int64_t top = y * S + c.tap_y[0], left = x * S + c.tap_x[0];
+  if (top >= 0 && top + 3 <= c.in_height && left >= 0 && left + columns <= c.in_width) {
+    threeChannels<V, M, S>(call, Dense{pixel(call, n, top, left), c.in_width * c.in_pixel, c.in_pixel}, offsets);
+    return;
+  }
+  Listed<columns> inputs;
 #pragma clang loop unroll(full)
   for (int i = 0; i < 3; ++i)
 #pragma clang loop unroll(full)
-    for (int j = 0; j < columns; ++j)
-      inputs[i * columns + j] = pixel(call, n, y * S + c.tap_y[0] + i, x * S + c.tap_x[0] + j);
-#pragma clang loop unroll(full)
-  for (int i = 0; i < M; ++i) offsets[i] = n * c.out_image + y * c.out_row + (x + i) * c.out_pixel;
-  int64_t k = 0;
-  for (; k + 8 <= c.groups; k += 8) three<M, S, true>(call, inputs, offsets, k, 8);
-  if (k < c.groups) three<M, S, false>(call, inputs, offsets, k, c.groups - k);
+    for (int j = 0; j < columns; ++j) inputs.pixels[i * columns + j] = pixel(call, n, top + i, left + j);
+  threeChannels<V, M, S>(call, inputs, offsets);
 }
 
-template <int S>
+template <class V, int S>
 CK_INLINE void threeRows(const Call *call, int64_t n, int64_t y) {
   int64_t x = 0;
-  for (; x + 4 <= call->c->out_width; x += 4) threeRow<4, S>(call, n, y, x);
-  for (; x + 2 <= call->c->out_width; x += 2) threeRow<2, S>(call, n, y, x);
-  for (; x < call->c->out_width; ++x) threeRow<1, S>(call, n, y, x);
+  for (; x + 4 <= call->c->out_width; x += 4) threeRow<V, 4, S>(call, n, y, x);
+  for (; x + 2 <= call->c->out_width; x += 2) threeRow<V, 2, S>(call, n, y, x);
+  for (; x < call->c->out_width; ++x) threeRow<V, 1, S>(call, n, y, x);
 }
 
 template <int N>
@@ -94,14 +119,15 @@ CK_INLINE void any(const Call *call, const float *const *inputs, int64_t offset,
   finish<v8, 1, N>(acc, c.epilogue, k, count, &offset, k, call->residual, call->out);
 }
 
+template <class V, int>
 CK_INLINE void depthwise_piece_body(const Call *call, int64_t begin, int64_t end) {
   const ck_convolution &c = *call->c;
   std::vector<const float *> inputs(call->isThreeByThree ? 0 : c.taps);
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t n = unit / c.out_height, y = unit % c.out_height;
     if (call->isThreeByThree) {
-      if (c.step_x == 1) threeRows<1>(call, n, y);
-      else threeRows<2>(call, n, y);
+      if (c.step_x == 1) threeRows<V, 1>(call, n, y);
+      else threeRows<V, 2>(call, n, y);
       continue;
     }
     for (int64_t x = 0; x < c.out_width; ++x) {
@@ -115,7 +141,7 @@ CK_INLINE void depthwise_piece_body(const Call *call, int64_t begin, int64_t end
     }
   }
 }
-CK_DISPATCH(depthwise_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
+CK_DISPATCH_WIDE(depthwise_piece, (const Call *call, int64_t begin, int64_t end), (call, begin, end))
 
 /// Whether the taps are a 3x3 window without holes, moved by 1 or 2 in both directions.
 bool isThreeByThree(const ck_convolution *c) {

@@ -15,8 +15,27 @@ struct Import {
   bool isReversed;
 };
 
-void importRows(void *context, int64_t begin, int64_t end, int) {
-  const Import &job = *static_cast<const Import *>(context);
+/// One row of pixels; three channels, the usual case, are written together, in vectors.
+template <class T>
+CK_INLINE void importRow(const ck_import &i, const T *source, int64_t channelStep, int64_t pixelStep, float *row) {
+  if (i.channels == 3) {
+    const float s0 = i.scale[0], s1 = i.scale[1], s2 = i.scale[2], a0 = i.shift[0], a1 = i.shift[1], a2 = i.shift[2];
+    const T *p0 = source, *p1 = p0 + channelStep, *p2 = p1 + channelStep;
+    for (int64_t x = 0; x < i.width; ++x) {
+      row[3 * x] = p0[x * pixelStep] * s0 + a0;
+      row[3 * x + 1] = p1[x * pixelStep] * s1 + a1;
+      row[3 * x + 2] = p2[x * pixelStep] * s2 + a2;
+    }
+    return;
+  }
+  for (int64_t c = 0; c < i.channels; ++c) {
+    const float scale = i.scale[c], shift = i.shift[c];
+    for (int64_t x = 0; x < i.width; ++x)
+      row[x * i.channels + c] = source[c * channelStep + x * pixelStep] * scale + shift;
+  }
+}
+
+CK_INLINE void import_rows_body(const Import &job, int64_t begin, int64_t end) {
   const ck_import &i = *job.i;
   const int64_t C = i.channels, W = i.left + i.width + i.right, H = i.top + i.height + i.bottom;
   for (int64_t unit = begin; unit < end; ++unit) {
@@ -30,20 +49,18 @@ void importRows(void *context, int64_t begin, int64_t end, int) {
     row += i.left * C;
     if (job.bytes) {
       const uint8_t *from = job.bytes + (n * i.height + y) * i.width * C;
-      for (int64_t c = 0; c < C; ++c) {
-        const float scale = i.scale[c], shift = i.shift[c];
-        const uint8_t *source = from + (job.isReversed ? C - 1 - c : c);
-        for (int64_t x = 0; x < i.width; ++x) row[x * C + c] = source[x * C] * scale + shift;
-      }
+      if (job.isReversed) importRow(i, from + C - 1, -1, C, row);
+      else importRow(i, from, 1, C, row);
     } else {
-      for (int64_t c = 0; c < C; ++c) {
-        const float scale = i.scale[c], shift = i.shift[c];
-        const float *source = job.floats + ((n * C + c) * i.height + y) * i.width;
-        for (int64_t x = 0; x < i.width; ++x) row[x * C + c] = source[x] * scale + shift;
-      }
+      importRow(i, job.floats + (n * C * i.height + y) * i.width, i.height * i.width, 1, row);
     }
     memset(row + i.width * C, 0, i.right * C * sizeof(float));
   }
+}
+CK_DISPATCH(import_rows, (const Import &job, int64_t begin, int64_t end), (job, begin, end))
+
+void importRows(void *context, int64_t begin, int64_t end, int) {
+  import_rows(*static_cast<const Import *>(context), begin, end);
 }
 
 void run(Import &job, ck_parallel parallel) {

@@ -31,16 +31,23 @@ template <class V>
 CK_INLINE void store(float *p, V v) {
   memcpy(p, &v, sizeof v);
 }
-/// The first `count` lanes, the others 0.
+/// Copies `count` floats, fewer than 16, in pieces of fixed size: a call of memcpy would cost more than the copy.
+CK_INLINE void copyPart(float *to, const float *from, int64_t count) {
+  if (count & 8) memcpy(to, from, 32), to += 8, from += 8;
+  if (count & 4) memcpy(to, from, 16), to += 4, from += 4;
+  if (count & 2) memcpy(to, from, 8), to += 2, from += 2;
+  if (count & 1) *to = *from;
+}
+/// The first `count` lanes, fewer than all, the others 0.
 template <class V>
 CK_INLINE V loadPart(const float *p, int64_t count) {
   V v = (V)(0.0f);
-  memcpy(&v, p, count * sizeof(float));
+  copyPart((float *)&v, p, count);
   return v;
 }
 template <class V>
 CK_INLINE void storePart(float *p, V v, int64_t count) {
-  memcpy(p, &v, count * sizeof(float));
+  copyPart(p, (const float *)&v, count);
 }
 template <class V>
 CK_INLINE V larger(V a, V b) {

@@ -272,11 +272,15 @@ public struct InferencePlan: Sendable {
 private func withPointers<Result>(
   of arrays: [[Float]], _ body: ([UnsafePointer<Float>]) throws(GraphError) -> Result
 ) throws(GraphError) -> Result {
-  // Tensors of no element have no address; they are refused before.
-  var copies: [PlanBuffer] = []
-  for array in arrays { copies.append(try PlanBuffer(array)) }
-  defer { withExtendedLifetime(copies) {} }
-  return try body(copies.map { UnsafePointer($0.pointer) })
+  func descend(_ pointers: [UnsafePointer<Float>]) throws(GraphError) -> Result {
+    if pointers.count == arrays.count { return try body(pointers) }
+    return try arrays[pointers.count].withUnsafeBufferPointer { buffer throws(GraphError) in
+      // Tensors of no element have no address; they are refused before.
+      guard let base = buffer.baseAddress else { return try body(pointers) }
+      return try descend(pointers + [base])
+    }
+  }
+  return try descend([])
 }
 
 /// Calls `body` with the addresses of several arrays to write to.

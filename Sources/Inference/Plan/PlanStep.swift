@@ -21,7 +21,7 @@ struct PlanRun {
   var clock: StepClock?
 }
 
-/// Sums up the seconds of each step. For passes that run one after another only.
+/// Sums up the seconds of each step, for passes that run one after another.
 final class StepClock {
   private(set) var steps: [(name: String, seconds: Double)] = []
 

@@ -24,7 +24,12 @@ struct Lowering {
     self.shapes = shapes
     self.parameters = parameters
     var uses = [Int](repeating: 0, count: graph.nodes.count)
-    for node in graph.nodes { for input in node.inputs { uses[input.node] += 1 } }
+    for (index, node) in graph.nodes.enumerated() {
+      // A crop to the size that is there reads nothing of what it is to be like.
+      for input in Self.isWhole(index, graph, shapes) ? Array(node.inputs.prefix(1)) : node.inputs {
+        uses[input.node] += 1
+      }
+    }
     for output in graph.outputs { uses[output.node] += 1 }
     layer = [Int](repeating: -1, count: graph.nodes.count)
     isExclusive = uses.map { fuses && $0 == 1 }
@@ -46,9 +51,8 @@ struct Lowering {
     case .parameter:
       append(Layer(kind: .constant(node.parameters[0]), inputs: [], shape: shape, name: node.name), for: index)
     // Where nothing is trained, no token was taken away.
-    case .dropout, .identity, .dropPath, .tokenMask, .tokenRestore:
-      layer[index] = layer[source]
-      isExclusive[index] = isExclusive[index] && isExclusive[source]
+    case .dropout, .identity, .dropPath, .tokenMask, .tokenRestore: pass(index, source)
+    case .crop where Self.isWhole(index, graph, shapes): pass(index, source)
     case .scalar(let scalar):
       if let affine = scalar.affine {
         apply(.uniform(affine.scale, affine.offset), axis: min(1, max(0, shape.rank - 1)), index, source)
@@ -90,6 +94,18 @@ struct Lowering {
       append(product(index, node), for: index)
     default: append(other, for: index)
     }
+  }
+
+  /// Lets a node's value be that of its input.
+  private mutating func pass(_ index: Int, _ source: Int) {
+    layer[index] = layer[source]
+    isExclusive[index] = isExclusive[index] && isExclusive[source]
+  }
+
+  /// Whether a node is a crop that takes nothing away.
+  private static func isWhole(_ index: Int, _ graph: NetworkGraph, _ shapes: NetworkGraph.Shapes) -> Bool {
+    guard case .crop = graph.nodes[index].operation, let source = graph.nodes[index].inputs.first else { return false }
+    return shapes.outputs[index] == shapes.outputs[source.node]
   }
 
   private func values(_ name: String, _ node: NetworkGraph.Node) throws(GraphError) -> [Float] {
@@ -153,6 +169,8 @@ struct Lowering {
       switch layers[target].kind {
       case .product: isFit = isUniform || Self.hasChannelAxis(layers[target].shape)
       case .affine(_, let axis): isFit = isUniform || axis == 1
+      case .operation(let node) where isUniform && activateParts(activation, of: node):
+        return extend(target, to: index)
       default: isFit = false
       }
       if isFit {
@@ -166,6 +184,20 @@ struct Lowering {
       name: graph.nodes[index].name)
     new.epilogue.activation = activation
     append(new, for: index)
+  }
+
+  /// Activates the parts of a concatenation, where all are products that nobody else reads, in place of the whole.
+  private mutating func activateParts(_ activation: LayerEpilogue.Activation, of node: NetworkGraph.Node) -> Bool {
+    guard case .concat = node.operation else { return false }
+    let parts = node.inputs.map(\.node)
+    guard
+      parts.allSatisfy({
+        guard case .product = layers[layer[$0]].kind else { return false }
+        return isExclusive[$0] && layers[layer[$0]].epilogue.activation == nil
+      })
+    else { return false }
+    for part in parts { layers[layer[part]].epilogue.activation = activation }
+    return true
   }
 
   /// Makes an addition of equal shapes the epilogue of the later of its operands.

@@ -60,15 +60,17 @@ extension PlanCompiler {
       }
     case .concat(let axis):
       let axis = try inference.resolve(axis: axis, rank: shape.rank)
+      let isThere = layer.inputs.map { joined[$0] != nil }
       return { run in
         let strides = PlanLayout.strides(Self.sizes(shape, batch: run.batch))
         var offset = 0
-        for input in inputs {
+        for (input, isThere) in zip(inputs, isThere) {
           let sizes = Self.sizes(input.shape, batch: run.batch)
+          defer { offset += sizes[axis] * strides[axis] }
+          if isThere { continue }
           PlanLayout.copy(
             sizes, from: input.place.pointer(run), PlanLayout.strides(sizes), to: target.pointer(run) + offset, strides,
             order: PlanLayout.order(sizes.count))
-          offset += sizes[axis] * strides[axis]
         }
       }
     case .slice(let slice):

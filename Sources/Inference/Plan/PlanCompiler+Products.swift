@@ -185,6 +185,7 @@ extension PlanCompiler {
       shape.isDepthwise ? channel : channel / shape.filters * shape.paddedFilters + channel % shape.filters
     }
     let channels = shape.groups * shape.channels
+    let pixel = pixelStep(index)
     let padding = try PlanBuffer(
       product.before?.padding(channels) ?? [Float](repeating: 0, count: channels))
     var calls: [(pass: Pass, taps: PlanTaps, packed: PackedProduct)] = []
@@ -213,9 +214,9 @@ extension PlanCompiler {
       form.channels = Int64(pass.mergesRows ? shape.channels * shape.kernel.width : shape.channels)
       form.filters = Int64(shape.filters)
       (form.out_height, form.out_width) = (Int64(pass.size.height), Int64(pass.size.width))
-      form.out_image = Int64(to[1] * to[2] * to[3])
-      form.out_row = Int64(to[1] * to[3] * pass.distance.height)
-      form.out_pixel = Int64(to[1] * pass.distance.width)
+      form.out_image = Int64(pixel * to[2] * to[3])
+      form.out_row = Int64(pixel * to[3] * pass.distance.height)
+      form.out_pixel = Int64(pixel * pass.distance.width)
       (form.step_y, form.step_x) = (Int64(pass.step.height), Int64(pass.step.width))
       form.taps = Int64(call.taps.count)
       (form.tap_y, form.tap_x) = (UnsafePointer(call.taps.rows), UnsafePointer(call.taps.columns))
@@ -243,9 +244,7 @@ extension PlanCompiler {
       let from = UnsafePointer(source.pointer(run))
       for call in calls {
         var form = form(call, batch: run.batch)
-        let width = Self.sizes(outputShape, batch: 1)[3] * Int(Self.sizes(outputShape, batch: 1)[1])
-        let start =
-          call.pass.first.row * width + call.pass.first.column * Self.sizes(outputShape, batch: 1)[1]
+        let start = (call.pass.first.row * Self.sizes(outputShape, batch: 1)[3] + call.pass.first.column) * pixel
         let to = target.pointer(run) + start
         let added = residual.map { $0.pointer(run) + start }
         switch call.pass.form {

@@ -20,6 +20,9 @@ struct PlanCompiler {
   /// An input that is written with a border for the one convolution that reads it.
   private(set) var borders: [Int: NetworkGraph.Padding] = [:]
 
+  /// Convolutions that write into the concatenation which alone reads them: its layer, and the first of its channels.
+  private(set) var joined: [Int: (concat: Int, channel: Int)] = [:]
+
   private var active: [(range: Range<Int>, last: Int)] = []
   private var position = 0
 
@@ -36,7 +39,9 @@ struct PlanCompiler {
     self.inputNames = inputNames
     places = [PlanPlace](repeating: .arena(0), count: lowering.layers.count)
     findBorders()
+    findJoined()
     let last = lastReads()
+    var begun: Set<Int> = []
     for (position, index) in lowering.order.enumerated() {
       self.position = position
       let layer = lowering.layers[index]
@@ -45,7 +50,14 @@ struct PlanCompiler {
         places[index] = .constant(try constant(name, layer))
         continue
       }
-      places[index] = .arena(try allocate(try outputCount(index), until: last[index] ?? position))
+      // A concatenation has its place from its first part on.
+      let owner = joined[index]?.concat ?? index
+      if begun.insert(owner).inserted {
+        places[owner] = .arena(try allocate(try outputCount(owner), until: last[owner] ?? position))
+      }
+      if let (concat, channel) = joined[index], case .arena(let start) = places[concat] {
+        places[index] = .arena(start + channel)
+      }
       let step = try self.step(index)
       steps.append(PlanStep(layer.name, step))
     }
@@ -137,6 +149,28 @@ struct PlanCompiler {
       borders[index] = convolution.pad
     }
   }
+
+  private mutating func findJoined() {
+    var reads: [Int: Int] = [:]
+    for index in lowering.order { for read in layer(index).reads { reads[read, default: 0] += 1 } }
+    for index in lowering.order {
+      guard case .operation(let node) = layer(index).kind, case .concat(let axis) = node.operation,
+        layer(index).shape.rank == 4, axis == 1 || axis == -3
+      else { continue }
+      var channel = 0
+      for part in layer(index).inputs {
+        if case .product(let product) = layer(part).kind, case .convolution = product.node.operation,
+          layer(part).epilogue.residual == nil, reads[part] == 1, !lowering.outputs.contains(part)
+        {
+          joined[part] = (index, channel)
+        }
+        channel += sizes(part, batch: 1)[1]
+      }
+    }
+  }
+
+  /// Floats from one pixel of a layer's output to the next.
+  func pixelStep(_ index: Int) -> Int { sizes(joined[index]?.concat ?? index, batch: 1)[1] }
 
   // MARK: Steps
 

@@ -137,6 +137,30 @@ import Testing
     try expectPlanEqualsDefinition(graph, randomInput(graph, batch: 3, seed: 2))
   }
 
+  /// The joints of RetinaFace: a concatenation that its parts write into and activate, a crop that takes nothing away.
+  @Test(arguments: [2, 3])
+  func jointsTakeNoStepsOfTheirOwn(kernel: Int) throws {
+    var g = GraphBuilder(input: "data", channels: 5, height: 8, width: 12)
+    let fine = g.relu(g.convolution("fine", g.input, filters: 20, kernel: 3, pad: 1))
+    let coarse = g.relu(
+      g.convolution("coarse", fine, filters: 20, kernel: kernel == 3 ? 3 : 2, stride: 2, pad: kernel == 3 ? 1 : 0))
+    let lateral = g.relu(g.convolution("lateral", fine, filters: 20, kernel: 1))
+    let sum = g.add(lateral, g.crop(g.upsampleNearest(coarse, scale: 2), like: lateral))
+    // Winograd's form, the direct one and the depthwise one; one part is read by another layer too.
+    let a = g.convolution("a", sum, filters: 17, kernel: 3, pad: 1)
+    let b = g.convolution("b", sum, filters: 3, kernel: 1)
+    let c = g.convolution("c", sum, filters: 20, kernel: 3, pad: 1, groups: 20)
+    let joined = g.relu(g.concat([a, b, c]))
+    let shared = g.convolution("shared", joined, filters: 6, kernel: 1)
+    let whole = g.concat([shared, g.convolution("last", shared, filters: 2, kernel: 3, pad: 1)])
+    let graph = try g.finish(joined, whole).withRandomWeights(kernel)
+    for batch in [1, 3] { try expectPlanEqualsDefinition(graph, randomInput(graph, batch: batch, seed: 2)) }
+    let image = try InferencePlan.Tensor(shape: [1, 5, 8, 12], elements: [Float](repeating: 0.5, count: 480))
+    let steps = try InferencePlan(graph).stepSeconds(image, calls: 1).map(\.name)
+    // The image, eight convolutions, the enlargement and two concatenations; no crop, addition or activation.
+    #expect(steps.count == 1 + 8 + 3, "\(steps)")
+  }
+
   @Test func fullyConnectedLayersFollowTheLayout() throws {
     for flattens in [true, false] {
       var g = GraphBuilder(input: "data", channels: 10, height: 4, width: 3)

@@ -175,7 +175,7 @@ extern "C" void ck_convolve(const ck_convolution *c, const float *in, const floa
   // Where weights outweigh the image, the workers share the weights, else the pixels.
   const int64_t pieces = 4 * parallel.workers;
   if (parallel.workers > 1) {
-    if (tiles < 16 * pieces && panels >= parallel.workers) {
+    if (tiles < 2 * pieces && panels >= parallel.workers) {
       call.blockPanels = std::max<int64_t>(1, panels / pieces);
       call.blockTiles = std::max<int64_t>(call.blockTiles, std::min<int64_t>(tiles, 64));
     } else {

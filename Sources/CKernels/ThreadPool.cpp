@@ -1,6 +1,10 @@
 // Threads for parallel loops. A loop never waits for a worker that the system has not woken: the caller takes all pieces
 // that nobody else takes, so a busy machine costs no more than the missing help.
+//
+// Each worker begins with its own stretch of the loop, the same share in every loop: what it wrote in one layer of a network it
+// reads in the next, from its own cache. Only what is left then is taken from the stretches of others.
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <new>
@@ -39,14 +43,22 @@ struct ck_pool {
   ck_loop_body body = nullptr;
   void *context = nullptr;
   int64_t count = 0, pieces = 0;
-  std::atomic<int64_t> next{0};
+  /// How many pieces of a worker's stretch are taken. On lines of their own.
+  struct alignas(64) Stretch {
+    std::atomic<int64_t> taken{0};
+  };
+  std::vector<Stretch> stretches;
   std::atomic<bool> open{false}, ends{false};
   std::atomic<int> active{0};
   std::atomic<uint32_t> generation{0};
 
   void work(int worker) {
-    for (int64_t i; (i = next.fetch_add(1)) < pieces;) {
-      body(context, i * count / pieces, (i + 1) * count / pieces, worker);
+    const int64_t workers = (int64_t)stretches.size();
+    for (int64_t turn = 0; turn < workers; ++turn) {
+      const int64_t s = (worker + turn) % workers, first = s * pieces / workers, last = (s + 1) * pieces / workers;
+      for (int64_t i; (i = first + stretches[s].taken.fetch_add(1)) < last;) {
+        body(context, i * count / pieces, (i + 1) * count / pieces, worker);
+      }
     }
   }
 
@@ -69,7 +81,7 @@ struct ck_pool {
     body = loop, context = argument, count = size;
     const int64_t most = piecesPerWorker * ((int64_t)threads.size() + 1);
     pieces = size < most ? size : most;
-    next.store(0);
+    for (Stretch &stretch : stretches) stretch.taken.store(0);
     open.store(true);
     generation.fetch_add(1);
     generation.notify_all();
@@ -85,6 +97,8 @@ extern "C" ck_pool *ck_pool_create(int workers) {
   auto pool = new (std::nothrow) ck_pool;
   if (!pool) return nullptr;
   try {
+    // One for each worker that there may be; a stretch whose thread did not come is taken by the others.
+    pool->stretches = std::vector<ck_pool::Stretch>(std::max(workers, 1));
     for (int i = 1; i < workers; ++i) pool->threads.emplace_back([pool, i] { pool->live(i); });
   } catch (const std::exception &) {
     // No more threads: those that are there do.

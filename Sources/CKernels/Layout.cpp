@@ -115,6 +115,30 @@ extern "C" void ck_import_bytes(const ck_import *import, const uint8_t *in, int 
   run(job, parallel);
 }
 
+extern "C" void ck_upsample_nearest(const float *in, int64_t batch, int64_t height, int64_t width, int64_t channels,
+                                    int64_t scale, float *out, ck_parallel parallel) {
+  struct Call {
+    const float *in;
+    float *out;
+    int64_t width, channels, scale;
+  } call = {in, out, width, channels, scale};
+  if (batch * height * width * channels * scale * scale < 32768) parallel = ck_serial();
+  parallel.run(
+      parallel.runner, batch * height,
+      [](void *context, int64_t begin, int64_t end, int) {
+        const Call &c = *static_cast<const Call *>(context);
+        const int64_t line = c.width * c.channels, wide = line * c.scale;
+        for (int64_t row = begin; row < end; ++row) {
+          float *first = c.out + row * c.scale * wide, *to = first;
+          for (int64_t x = 0; x < c.width; ++x)
+            for (int64_t i = 0; i < c.scale; ++i, to += c.channels)
+              memcpy(to, c.in + row * line + x * c.channels, c.channels * sizeof(float));
+          for (int64_t i = 1; i < c.scale; ++i) memcpy(first + i * wide, first, wide * sizeof(float));
+        }
+      },
+      &call);
+}
+
 extern "C" void ck_strided_copy(const float *in, const int64_t *in_strides, float *out, const int64_t *out_strides,
                                 const int64_t *sizes, int rank) {
   if (rank == 0) *out = *in;

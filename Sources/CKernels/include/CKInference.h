@@ -126,6 +126,10 @@ void ck_pool_images(const ck_pooling *pooling, const float *in, float *out, ck_p
 
 enum { ck_rank_limit = 8 };
 
+/// Every pixel of (N, H, W, C) repeated `scale` times in both directions.
+void ck_upsample_nearest(const float *in, int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t scale,
+                         float *out, ck_parallel parallel);
+
 /// Copies `sizes` elements with these strides for each dimension; at most ck_rank_limit dimensions.
 void ck_strided_copy(const float *in, const int64_t *in_strides, float *out, const int64_t *out_strides,
                      const int64_t *sizes, int rank);

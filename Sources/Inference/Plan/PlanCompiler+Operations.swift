@@ -247,14 +247,10 @@ extension PlanCompiler {
 
   private func upsample(_ scale: Int, _ input: Input, _ target: PlanPlace) -> (PlanRun) -> Void {
     { run in
-      let sizes = Self.sizes(input.shape, batch: run.batch)
-      let (channels, rows, columns) = (sizes[1], sizes[2], sizes[3])
-      let line = columns * channels
-      PlanLayout.copy(
-        [sizes[0], rows, scale, columns, scale, channels], from: input.place.pointer(run),
-        [rows * line, line, 0, channels, 0, 1], to: target.pointer(run),
-        [rows * line * scale * scale, line * scale * scale, line * scale, channels * scale, channels, 1],
-        order: Array(0..<6))
+      let sizes = Self.sizes(input.shape, batch: run.batch).map { Int64($0) }
+      ck_upsample_nearest(
+        input.place.pointer(run), sizes[0], sizes[2], sizes[3], sizes[1], Int64(scale), target.pointer(run),
+        run.parallel)
     }
   }
 

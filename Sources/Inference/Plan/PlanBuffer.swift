@@ -19,14 +19,7 @@ final class PlanBuffer: @unchecked Sendable {
   init(uninitialized count: Int) throws(GraphError) {
     let (bytes, overflow) = max(1, count).multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
     var raw: UnsafeMutableRawPointer?
-    let isLarge = bytes >= 2 * Self.hugePage
-    guard count >= 0, !overflow, posix_memalign(&raw, isLarge ? Self.hugePage : 64, bytes) == 0, let raw else {
-      throw Self.noMemory(count)
-    }
-    // What is read once a pass misses the tables of small pages with every page; where huge ones are refused nothing changes.
-    #if os(Linux)
-      if isLarge { _ = madvise(raw, bytes, Self.adviceHugePages) }
-    #endif
+    guard count >= 0, !overflow, posix_memalign(&raw, 64, bytes) == 0, let raw else { throw Self.noMemory(count) }
     pointer = raw.bindMemory(to: Float.self, capacity: max(1, count))
     self.count = count
   }
@@ -44,10 +37,6 @@ final class PlanBuffer: @unchecked Sendable {
   }
 
   deinit { free(pointer) }
-
-  /// Bytes of a huge page, and MADV_HUGEPAGE, which not every libc names.
-  private static let hugePage = 2 << 20
-  private static let adviceHugePages: Int32 = 14
 
   static func noMemory(_ count: Int) -> GraphError {
     GraphError(

@@ -20,7 +20,7 @@ at::Tensor emptyChannelsLast(at::IntArrayRef sizes, const at::TensorOptions &opt
 
 namespace {
 
-/// Tiles of 2 x 2 outputs: in float32 as exact as the direct form (4 x 4 loses a digit, too much for training).
+/// Tiles of 2 x 2 outputs: results and gradients stay within 2e-6 of float64 by norm; 4 x 4 loses a digit.
 constexpr int tile = 2;
 
 /// Whether Winograd's form is expected to be faster for an output of this size. Costs are counted in operations at the speed of

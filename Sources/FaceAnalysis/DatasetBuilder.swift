@@ -6,8 +6,8 @@ import Imaging
 
 /// Makes a data set of photos in identity folders: finds the main face of each, aligns it, packs the crops.
 ///
-/// Crops lie in `OUTPUT/crops/NAME/PHOTO.jpg` (`PhotoList.Photo.outputName`). Each appears whole or not at all, so that a build that was stopped goes on where
-/// it was; `OUTPUT/crops/settings.txt` tells what they were made with, and a build with other settings is refused.
+/// Crops lie in `OUTPUT/crops/NAME/PHOTO.jpg` (`PhotoList.Photo.outputName`). Each appears whole or not at all, so that a build that
+/// was stopped goes on where it was; `OUTPUT/crops/settings.txt` tells what they were made with, and a build with other settings is refused.
 public struct DatasetBuilder: Sendable {
   /// Finds and aligns the faces; its crop size is that of the data set.
   public var analysis: FaceAnalysis

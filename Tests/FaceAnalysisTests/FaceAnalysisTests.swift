@@ -119,14 +119,22 @@ func meanColour() throws -> FaceEmbedder {
     #expect(decoded == [text])
   }
 
-  @Test func photosAreListedBelowFolders() throws {
+  /// A temporary folder with these files, of one byte each, in folders below it, and an empty folder.
+  private func photoFolder(_ names: [String], empty: String? = nil) throws -> String {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    try makeFolders(folder + "/b/c")
-    try makeFolders(folder + "/empty")
-    for name in ["a.JPG", "b/c/x.webp", "b/y.png", "b/note.txt"] {
-      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
+    if let empty { try makeFolders(folder + "/" + empty) }
+    for name in names {
+      let file = URL(fileURLWithPath: folder + "/" + name)
+      try makeFolders(file.deletingLastPathComponent().path)
+      try Data([1]).write(to: file)
     }
+    return folder
+  }
+
+  @Test func photosAreListedBelowFolders() throws {
+    let folder = try photoFolder(
+      ["a.JPG", "b/c/x.webp", "b/y.png", "b/note.txt"], empty: "empty")
+    defer { try? FileManager.default.removeItem(atPath: folder) }
     let list = try PhotoList([folder + "/"]).photos
     #expect(list.map(\.relativePath) == ["a.JPG", "b/c/x.webp", "b/y.png"])
     #expect(list[1].stem == "b/c/x" && list[1].path == folder + "/b/c/x.webp")
@@ -136,13 +144,9 @@ func meanColour() throws -> FaceEmbedder {
   }
 
   @Test func outputsOfAnEarlierRunAreNoPhotos() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    let folder = try photoFolder(
+      ["a.jpg", "b/x.jpg", "b/drawn/a.jpg", "b/drawn/c/y.jpg"], empty: "elsewhere")
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    try makeFolders(folder + "/b/drawn/c")
-    try makeFolders(folder + "/elsewhere")
-    for name in ["a.jpg", "b/x.jpg", "b/drawn/a.jpg", "b/drawn/c/y.jpg"] {
-      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
-    }
     try FileManager.default.createSymbolicLink(atPath: folder + "/link", withDestinationPath: folder + "/b")
     let inside = try PhotoList([folder], outputs: [folder + "/elsewhere/../b/drawn"]).photos
     #expect(inside.map(\.relativePath) == ["a.jpg", "b/x.jpg", "link/x.jpg"])
@@ -159,10 +163,8 @@ func meanColour() throws -> FaceEmbedder {
   }
 
   @Test func namesThatAreNotUTF8AreErrors() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
+    let folder = try photoFolder(["a.jpg"])
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    try makeFolders(folder)
-    try Data([1]).write(to: URL(fileURLWithPath: folder + "/a.jpg"))
     let latin1 = Array((folder + "/Ren").utf8).map { CChar(bitPattern: $0) } + [CChar(bitPattern: 0xe9), 0]
     try #require(mkdir(latin1, 0o777) == 0)
     defer { rmdir(latin1) }
@@ -172,14 +174,10 @@ func meanColour() throws -> FaceEmbedder {
   }
 
   @Test func everyPhotoHasAnOutputNameOfItsOwn() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("photos-\(UUID().uuidString)").path
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    try makeFolders(folder + "/p/x")
-    try makeFolders(folder + "/q/x")
     // The name that a.png has beside a.jpg is the stem of a.png.jpg.
-    for name in ["p/x/a.jpg", "p/x/a.png", "p/x/a.png.jpg", "p/x/b.jpg", "p/c.jpg", "q/x/b.jpg", "q/x/d.jpg"] {
-      try Data([1]).write(to: URL(fileURLWithPath: folder + "/" + name))
-    }
+    let folder = try photoFolder(
+      ["p/x/a.jpg", "p/x/a.png", "p/x/a.png.jpg", "p/x/b.jpg", "p/c.jpg", "q/x/b.jpg", "q/x/d.jpg"])
+    defer { try? FileManager.default.removeItem(atPath: folder) }
     func names(_ paths: String...) throws -> [String: String] {
       let photos = try PhotoList(paths.map { folder + "/" + $0 }).photos
       #expect(Set(photos.map(\.outputName)).count == photos.count, "\(photos.map(\.outputName))")

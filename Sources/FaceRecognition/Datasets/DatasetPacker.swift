@@ -47,8 +47,8 @@ public struct DatasetPacker: Sendable {
   /// Writes the four files into `folder`, which is made where it is not there.
   ///
   /// Each appears whole or not at all, `train.rec` last. Files of an earlier set stay until all of the new one is on the disk;
-  /// `beforeCommit` is called then, before the first of them is replaced. Throws `.mismatch` where an image has another size or format and
-  /// may not be changed, or where nothing is left to pack; `.corrupt` where one does not decode and `isStrict` is set.
+  /// `beforeCommit` is called then, before the first of them is replaced. Throws `.mismatch` where an image has another size or
+  /// format and may not be changed, or where nothing is left to pack; `.corrupt` where one does not decode and `isStrict` is set.
   public func pack(
     _ list: ImageList, to folder: String, progress: (Int, Int) -> Void = { _, _ in },
     beforeCommit: () throws(FormatError) -> Void = {}

@@ -111,7 +111,9 @@ public struct InferencePlan: Sendable {
   /// - Returns: the outputs in the graph's order.
   /// - Throws: `GraphError`: `.unknownName`, `.shape`, `.mismatch` where other input shapes would need other weights,
   ///   `.tooLarge` where the workspace would exceed its limit.
-  public func run(_ inputs: [String: Tensor]) throws(GraphError) -> [Tensor] {
+  public func run(_ inputs: [String: Tensor]) throws(GraphError) -> [Tensor] { try run(inputs, nil) }
+
+  private func run(_ inputs: [String: Tensor], _ clock: StepClock?) throws(GraphError) -> [Tensor] {
     let declared = graph.inputs
     for name in inputs.keys.sorted() where !declared.contains(where: { $0.name == name }) {
       throw GraphError(
@@ -136,7 +138,7 @@ public struct InferencePlan: Sendable {
       shapes[name] = given
     }
     return try withPointers(of: tensors.map(\.elements)) { pointers throws(GraphError) in
-      try run(shapes, batch: batch ?? 1, pointers.map { PlanRun.Source.floats($0) })
+      try run(shapes, batch: batch ?? 1, pointers.map { PlanRun.Source.floats($0) }, clock)
     }
   }
 
@@ -191,12 +193,8 @@ public struct InferencePlan: Sendable {
     guard inputs.count == 1, input.shape.first == 1, calls >= 1 else {
       throw GraphError(.invalid, message: "steps are timed for one input of one sample")
     }
-    var shape = NetworkGraph.Shape(fixed: input.shape)
-    shape[0] = .n
     let clock = StepClock()
-    try withPointers(of: [input.elements]) { pointers throws(GraphError) in
-      for _ in 0..<calls { _ = try run([inputs[0].name: shape], batch: 1, [.floats(pointers[0])], clock) }
-    }
+    for _ in 0..<calls { _ = try run([inputs[0].name: input], clock) }
     return clock.steps.map { ($0.name, $0.seconds / Double(calls)) }
   }
 
